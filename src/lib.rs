@@ -1,0 +1,18 @@
+//! Slugline: `git push` in, a compressed content-addressed slug out, a release from it.
+//!
+//! The map, from the top; imports go down only, and no two stages import each other:
+//!
+//! - edge: [`cli`], [`http`], [`failure`]
+//! - platform: [`platform`] remembers apps, config vars, builds and releases
+//! - the sentence: [`pipeline`], one build from top to bottom
+//! - stages: [`receive`], [`checkout`], [`detect`], [`compile`], [`pack`], [`store`]
+//! - tools: [`sandbox`]
+//! - vocabulary: [`app`], [`buildpack`], [`config`], [`digest`], [`output`], [`procfile`],
+//!   [`release`], [`slug`]
+
+pub mod app;
+pub mod config;
+pub mod digest;
+pub mod output;
+pub mod release;
+pub mod slug;
