@@ -11,8 +11,13 @@
 //!   [`release`], [`slug`]
 
 pub mod app;
+pub mod buildpack;
+pub mod compile;
 pub mod config;
+pub mod detect;
 pub mod digest;
 pub mod output;
+pub mod procfile;
 pub mod release;
+pub mod sandbox;
 pub mod slug;

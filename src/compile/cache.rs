@@ -1,0 +1,108 @@
+//! The cache dir of an app between builds.
+//!
+//! A build works on a private copy; the copy replaces the kept one only after the build has
+//! succeeded, by two renames, so that a failed build changes nothing and nobody sees half a cache.
+//! Never hard links: a build could write through them into what the next one gets.
+
+use std::fs::{self, File, FileTimes};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use super::{Error, io_error};
+use crate::sandbox::remove_tree;
+
+/// Copies the kept cache into a build's empty cache dir; nothing kept is an empty cache.
+///
+/// # Errors
+/// The platform's: a file could not be copied.
+pub fn restore(kept: &Path, cache_dir: &Path) -> Result<(), Error> {
+    if kept.is_dir() {
+        copy_tree(kept, cache_dir)
+    } else {
+        Ok(())
+    }
+}
+
+/// Keeps a build's cache dir in place of the one before.
+///
+/// # Errors
+/// The platform's: the kept cache is then the old one.
+pub fn save(cache_dir: &Path, kept: &Path) -> Result<(), Error> {
+    let (new, old) = (beside(kept, "new"), beside(kept, "old"));
+    for leftover in [&new, &old] {
+        remove_tree(leftover).map_err(io_error(leftover))?;
+    }
+    // Another file system cannot be renamed to.
+    if fs::rename(cache_dir, &new).is_err() {
+        fs::create_dir_all(&new).map_err(io_error(&new))?;
+        copy_tree(cache_dir, &new)?;
+    }
+    if kept.exists() {
+        fs::rename(kept, &old).map_err(io_error(kept))?;
+    }
+    fs::rename(&new, kept).map_err(io_error(kept))?;
+    remove_tree(&old).map_err(io_error(&old))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+/// Copies content, modes, symlinks and modification times.
+fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(from).map_err(io_error(from))? {
+        let entry = entry.map_err(io_error(from))?;
+        let (source, dest) = (entry.path(), to.join(entry.file_name()));
+        let meta = entry.metadata().map_err(io_error(&source))?;
+        if meta.is_symlink() {
+            let target = fs::read_link(&source).map_err(io_error(&source))?;
+            symlink(target, &dest).map_err(io_error(&dest))?;
+        } else if meta.is_dir() {
+            fs::create_dir(&dest).map_err(io_error(&dest))?;
+            copy_tree(&source, &dest)?;
+            let mode = meta.permissions().mode() | 0o700;
+            fs::set_permissions(&dest, fs::Permissions::from_mode(mode))
+                .map_err(io_error(&dest))?;
+        } else if meta.is_file() {
+            fs::copy(&source, &dest).map_err(io_error(&source))?;
+            let times = FileTimes::new().set_modified(meta.modified().map_err(io_error(&source))?);
+            // A file that nobody may write keeps the time of its copy.
+            if let Ok(file) = File::options().append(true).open(&dest) {
+                file.set_times(times).map_err(io_error(&dest))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saved_cache_is_restored_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second, kept) = (
+            dir.path().join("a"),
+            dir.path().join("b"),
+            dir.path().join("kept"),
+        );
+        fs::create_dir_all(first.join("sub")).unwrap();
+        fs::write(first.join("sub/file"), "1").unwrap();
+        symlink("sub/file", first.join("link")).unwrap();
+        fs::create_dir(&second).unwrap();
+        restore(&kept, &second).unwrap();
+        assert_eq!(fs::read_dir(&second).unwrap().count(), 0);
+        save(&first, &kept).unwrap();
+        restore(&kept, &second).unwrap();
+        assert_eq!(fs::read_to_string(second.join("link")).unwrap(), "1");
+        fs::write(second.join("sub/file"), "2").unwrap();
+        assert_eq!(fs::read_to_string(kept.join("sub/file")).unwrap(), "1");
+        save(&second, &kept).unwrap();
+        assert_eq!(fs::read_to_string(kept.join("sub/file")).unwrap(), "2");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no leftovers");
+    }
+}

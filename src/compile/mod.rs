@@ -1,0 +1,346 @@
+//! Runs buildpacks on an app: `bin/compile`, `bin/release` and `bin/report`.
+//!
+//! In: a root directory with the app in `/app`, staged buildpacks, config vars, a time limit. Out:
+//! the build dir changed in place, the default process types, and what the buildpacks report of
+//! runtimes and packages. Config vars reach a buildpack as files of the env dir and in no other
+//! way; the environment is the documented one with constant values, so that equal inputs see equal
+//! surroundings. Source: facts on Heroku's builds, §2.2 to §2.4.
+
+pub mod cache;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::buildpack::Staged;
+use crate::config::ConfigVars;
+use crate::output::Output;
+use crate::sandbox::{self, Ended, Exit, Root, Sandbox, Spec, Watch};
+use crate::slug::Package;
+
+/// Most bytes that are read of what `bin/release` and `bin/report` print.
+const YAML_LIMIT_BYTES: usize = 4 << 20;
+
+/// The `PATH` of builds. Source: facts on Heroku's builds, §2.2.
+pub const BUILD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Names that a config var must not take in an env dir, since buildpacks export what they find.
+/// Source: the documented exporter, facts on Heroku's builds, §2.3.
+const KEPT_BACK: [&str; 6] = [
+    "PATH",
+    "GIT_DIR",
+    "CPATH",
+    "CPPATH",
+    "LD_PRELOAD",
+    "LIBRARY_PATH",
+];
+
+/// Why the app is not compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `bin/compile` said so, and has told the pusher why.
+    #[error("bin/compile of the buildpack {buildpack} ended with {exit:?}")]
+    Failed {
+        buildpack: String,
+        label: String,
+        exit: Exit,
+    },
+    #[error(
+        "bin/compile of the buildpack {buildpack} ran into the build's time limit of {limit_seconds} s"
+    )]
+    TimedOut {
+        buildpack: String,
+        label: String,
+        limit_seconds: u64,
+    },
+    #[error("the build was cancelled")]
+    Cancelled,
+    /// `bin/release` failed or printed what is no YAML of the documented form.
+    #[error("bin/release of the buildpack {buildpack} printed no valid YAML: {reason}")]
+    Release { buildpack: String, reason: String },
+    #[error("running {script} of the buildpack {buildpack}")]
+    Sandbox {
+        buildpack: String,
+        script: &'static str,
+        source: sandbox::Error,
+    },
+    #[error("{}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { path, source }
+}
+
+/// What a buildpack says it put into the slug.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    pub runtimes: BTreeMap<String, String>,
+    pub packages: Vec<Package>,
+}
+
+/// The surroundings of a build: everything but the build dir's content.
+#[derive(Debug)]
+pub struct Compiler<'a> {
+    pub sandbox: &'a Sandbox,
+    pub root: &'a Root,
+    /// The whole environment of the scripts; see [`environment`].
+    pub env: &'a [(String, String)],
+    pub watch: &'a Watch,
+    /// For the message of a build that took too long.
+    pub time_limit: Duration,
+}
+
+/// The environment that buildpacks see, with constant values but for the stack, the version and
+/// what the operator adds.
+pub fn environment(
+    stack: &str,
+    source_version: &str,
+    operator: &BTreeMap<String, String>,
+) -> Vec<(String, String)> {
+    let mut env: BTreeMap<String, String> = operator.clone();
+    for (name, value) in [
+        ("DYNO", "build.1"),
+        ("HOME", "/app"),
+        ("PATH", BUILD_PATH),
+        ("REQUEST_ID", "00000000-0000-4000-8000-000000000000"),
+        ("SOURCE_VERSION", source_version),
+        ("STACK", stack),
+    ] {
+        env.insert(name.to_owned(), value.to_owned());
+    }
+    env.into_iter().collect()
+}
+
+/// Writes config vars as the files of an env dir, without a newline at their end.
+///
+/// # Errors
+/// The platform's: a file could not be written.
+pub fn write_env_dir(dir: &Path, config: &ConfigVars) -> Result<(), Error> {
+    for (name, value) in config.iter().filter(|(name, _)| !KEPT_BACK.contains(name)) {
+        let path = dir.join(name);
+        fs::write(&path, value).map_err(io_error(&path))?;
+    }
+    Ok(())
+}
+
+impl Compiler<'_> {
+    /// Runs `bin/compile BUILD_DIR CACHE_DIR ENV_DIR`, after the `export` files of the buildpacks before it.
+    ///
+    /// # Errors
+    /// The app's: [`Error::Failed`], [`Error::TimedOut`]. The platform's: the others.
+    pub fn compile(
+        &self,
+        buildpack: &Staged,
+        label: &str,
+        before: &[Staged],
+        out: &mut Output<'_>,
+    ) -> Result<(), Error> {
+        let spec = self.spec(self.after_exports(buildpack, before));
+        let mut sink = WholeLines {
+            inner: out.raw(),
+            open: false,
+        };
+        let ended = self
+            .sandbox
+            .run(self.root, &spec, self.watch, &mut sink)
+            .map_err(|source| self.sandbox_error(buildpack, "bin/compile", source))?;
+        sink.end()
+            .map_err(|e| self.sandbox_error(buildpack, "bin/compile", sandbox::Error::Output(e)))?;
+        let name = buildpack.reference.to_string();
+        match ended {
+            Ended::Exited(exit) if exit.is_success() => Ok(()),
+            Ended::Exited(exit) => Err(Error::Failed {
+                buildpack: name,
+                label: label.to_owned(),
+                exit,
+            }),
+            Ended::TimedOut => Err(Error::TimedOut {
+                buildpack: name,
+                label: label.to_owned(),
+                limit_seconds: self.time_limit.as_secs(),
+            }),
+            Ended::Cancelled => Err(Error::Cancelled),
+        }
+    }
+
+    /// Runs `bin/release BUILD_DIR` where there is one, and reads its `default_process_types`.
+    ///
+    /// # Errors
+    /// The buildpack's: the script failed or printed no YAML mapping.
+    pub fn release(&self, buildpack: &Staged) -> Result<BTreeMap<String, String>, Error> {
+        let Some((exit, text)) = self.print(buildpack, "bin/release", vec!["/app".into()])? else {
+            return Ok(BTreeMap::new());
+        };
+        let invalid = |reason: String| Error::Release {
+            buildpack: buildpack.reference.to_string(),
+            reason,
+        };
+        if !exit.is_success() {
+            return Err(invalid(format!("it ended with {exit:?}")));
+        }
+        yaml::process_types(&text).map_err(invalid)
+    }
+
+    /// Runs `bin/report BUILD_DIR CACHE_DIR ENV_DIR` where there is one; a report that fails is empty.
+    ///
+    /// # Errors
+    /// The platform's: the sandbox could not be made.
+    pub fn report(&self, buildpack: &Staged) -> Result<Report, Error> {
+        let printed = self.print(buildpack, "bin/report", arguments())?;
+        let text = printed
+            .filter(|(exit, _)| exit.is_success())
+            .map(|(_, text)| text);
+        Ok(text.map(|text| yaml::report(&text)).unwrap_or_default())
+    }
+
+    fn print(
+        &self,
+        buildpack: &Staged,
+        script: &'static str,
+        arguments: Vec<String>,
+    ) -> Result<Option<(Exit, String)>, Error> {
+        let inside = format!("{}/{script}", buildpack.inside);
+        let on_host = self
+            .root
+            .buildpacks()
+            .join(inside.trim_start_matches("/buildpacks/"));
+        if !fs::symlink_metadata(on_host).is_ok_and(|meta| meta.is_file()) {
+            return Ok(None);
+        }
+        let spec = self.spec(std::iter::once(inside).chain(arguments).collect());
+        let captured = self
+            .sandbox
+            .capture(self.root, &spec, self.watch, YAML_LIMIT_BYTES)
+            .map_err(|source| self.sandbox_error(buildpack, script, source))?;
+        match captured.ended {
+            Ended::Exited(exit) => Ok(Some((
+                exit,
+                String::from_utf8_lossy(&captured.stdout).into_owned(),
+            ))),
+            Ended::TimedOut => Err(Error::TimedOut {
+                buildpack: buildpack.reference.to_string(),
+                label: buildpack.reference.to_string(),
+                limit_seconds: self.time_limit.as_secs(),
+            }),
+            Ended::Cancelled => Err(Error::Cancelled),
+        }
+    }
+
+    /// The arguments that start `bin/compile`: by way of bash where there is something to source.
+    fn after_exports(&self, buildpack: &Staged, before: &[Staged]) -> Vec<String> {
+        let exports: String = before
+            .iter()
+            .map(|earlier| earlier.inside.trim_start_matches("/buildpacks/"))
+            .filter(|folder| {
+                let export = self.root.buildpacks().join(folder).join("export");
+                fs::symlink_metadata(export).is_ok_and(|meta| meta.is_file())
+            })
+            .map(|folder| format!(". /buildpacks/{folder}/export\n"))
+            .collect();
+        let mut argv = Vec::new();
+        if !exports.is_empty() {
+            argv.extend([
+                "/bin/bash".to_owned(),
+                "-c".to_owned(),
+                format!("{exports}exec \"$0\" \"$@\""),
+            ]);
+        }
+        argv.push(buildpack.script("compile"));
+        argv.extend(arguments());
+        argv
+    }
+
+    fn spec(&self, argv: Vec<String>) -> Spec {
+        Spec {
+            argv,
+            env: self.env.to_vec(),
+            cwd: "/app".to_owned(),
+        }
+    }
+
+    #[expect(
+        clippy::unused_self,
+        reason = "reads as part of the compiler at each call"
+    )]
+    fn sandbox_error(
+        &self,
+        buildpack: &Staged,
+        script: &'static str,
+        source: sandbox::Error,
+    ) -> Error {
+        Error::Sandbox {
+            buildpack: buildpack.reference.to_string(),
+            script,
+            source,
+        }
+    }
+}
+
+fn arguments() -> Vec<String> {
+    ["/app", "/cache", "/env"].map(str::to_owned).to_vec()
+}
+
+/// Ends the last line of a script that did not, so that what follows starts on a line of its own.
+struct WholeLines<'a> {
+    inner: &'a mut dyn Write,
+    open: bool,
+}
+
+impl WholeLines<'_> {
+    fn end(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.open) {
+            self.inner.write_all(b"\n")?;
+            self.inner.flush()?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for WholeLines<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(buf)?;
+        if n > 0 {
+            self.open = buf[n - 1] != b'\n';
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_env_dir_keeps_dangerous_names_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = ConfigVars::default();
+        config.set("GREETING", "hello\n").unwrap();
+        config.set("LD_PRELOAD", "/app/evil.so").unwrap();
+        write_env_dir(dir.path(), &config).unwrap();
+        assert_eq!(
+            fs::read_to_string(dir.path().join("GREETING")).unwrap(),
+            "hello\n"
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_operator_cannot_replace_the_documented_names() {
+        let operator = BTreeMap::from([
+            ("HOME".to_owned(), "/x".to_owned()),
+            ("MIRROR".to_owned(), "m".to_owned()),
+        ]);
+        let env = environment("debian-12", "", &operator);
+        assert!(env.contains(&("HOME".to_owned(), "/app".to_owned())));
+        assert!(env.contains(&("MIRROR".to_owned(), "m".to_owned())));
+    }
+}

@@ -1,0 +1,361 @@
+//! One build, from top to bottom: source → checkout → detect → compile → pack → store.
+//!
+//! In: where the source is, which buildpacks, config vars, a scratch directory. Out: a slug in the
+//! store and its record. No database, no HTTP: others can embed it. It blocks for as long as the
+//! build takes; never call it on an async executor.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::buildpack::{self, Reference, Staged};
+use crate::checkout::{self, Checkout};
+use crate::compile::{self, Compiler, cache};
+use crate::config::ConfigVars;
+use crate::detect;
+use crate::output::{Output, human_size};
+use crate::pack;
+use crate::procfile::{self, Procfile};
+use crate::sandbox::{Root, Sandbox, Watch};
+use crate::slug::{self, Manifest, SlugRecord, UsedBuildpack};
+use crate::store::Store;
+
+/// Where the tree to build comes from.
+pub enum Source<'a> {
+    /// A commit of a bare repository, some of whose objects may still be in a quarantine.
+    Commit {
+        repository: &'a Path,
+        quarantine: Option<&'a Path>,
+        commit: gix::ObjectId,
+    },
+    /// A tarball, gzip or plain.
+    Archive(&'a mut dyn Read),
+    /// A directory; of a git work tree its tracked files, as they are on disk.
+    Directory(&'a Path),
+}
+
+/// All that decides a build.
+pub struct Build<'a> {
+    pub source: Source<'a>,
+    /// What the caller says of the version; a commit's id stands for itself.
+    pub version: Option<String>,
+    /// In order; empty means that the built-in ones are asked.
+    pub buildpacks: Vec<Reference>,
+    pub config: &'a ConfigVars,
+    /// The app's kept cache; none builds with an empty one and keeps nothing.
+    pub cache: Option<&'a Path>,
+    /// An empty directory for this build alone; the caller removes it.
+    pub scratch: &'a Path,
+}
+
+/// What is the same for all builds of a machine.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    pub sandbox: Sandbox,
+    /// Such as `debian-12`.
+    pub stack: String,
+    /// The operator's own variables for builds: mirrors, certificates.
+    pub env: BTreeMap<String, String>,
+    pub limits: Limits,
+}
+
+/// A build's limits.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub time: Duration,
+    /// Largest slug, compressed.
+    pub slug_bytes: u64,
+    /// From here on a slug is warned about.
+    pub slug_warning_bytes: u64,
+    pub checkout: checkout::Limits,
+}
+
+/// A finished build, its slug in the store.
+#[derive(Debug)]
+pub struct Built {
+    pub record: SlugRecord,
+    pub manifest: Manifest,
+    /// Name and duration of each phase, in order.
+    pub timings: Vec<(&'static str, Duration)>,
+}
+
+/// Why an app cannot be built, as far as no single stage can tell.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no built-in buildpack recognised the app")]
+    NoLanguage { asked: Vec<String>, found: Vec<String> },
+    #[error("the buildpack {buildpack} does not recognise the app")]
+    NotCompatible { buildpack: String, explanation: String },
+    #[error("the Procfile is {what}, not a file")]
+    ProcfileKind { what: &'static str },
+    #[error("the compressed slug has {got_bytes} bytes; the limit is {limit_bytes}")]
+    SlugTooLarge { got_bytes: u64, limit_bytes: u64 },
+}
+
+/// Builds a slug and puts it into the store.
+///
+/// # Errors
+/// The stage's error is in the chain; the app's kept cache and the store's other slugs are untouched.
+pub fn build(job: Build<'_>, machine: &Machine, store: &Store, watch: &Watch, out: &mut Output<'_>) -> Result<Built> {
+    let mut phases = Phases::default();
+    let root = Root::create(&job.scratch.join("root")).context("preparing the build's root")?;
+    out.step(&format!("Building on the {} stack", machine.stack))?;
+
+    let checkout = phases.time("checkout", || fetch(job.source, &root.app(), &machine.limits))?;
+    if checkout.changed > 0 {
+        out.detail(&format!("{} tracked files differ from HEAD; they are built as they are on disk", checkout.changed))?;
+    }
+    let version = checkout.commit.map(|id| id.to_string()).or(job.version.clone());
+    let env = compile::environment(&machine.stack, version.as_deref().unwrap_or(""), &machine.env);
+
+    let chosen = phases.time("detect", || choose(&job.buildpacks, &root, &env, machine, watch, out))?;
+
+    let compiled = phases.time("compile", || -> Result<_> {
+        compile::write_env_dir(&root.env(), job.config)?;
+        if let Some(kept) = job.cache {
+            cache::restore(kept, &root.cache()).context("restoring the build cache")?;
+        }
+        root.hand_over()?;
+        run_buildpacks(&chosen, &root, &env, machine, watch, out)
+    })?;
+    let process_types = discover(&compiled, &root.app(), out)?;
+
+    out.step("Compressing...")?;
+    let mut blob = store.writer()?;
+    let packed = phases.time("pack", || pack::pack(&root.app(), &mut blob))?;
+    for skipped in &packed.skipped {
+        out.problem(&format!("Left out of the slug: {skipped}"))?;
+    }
+    let manifest = packed.manifest;
+    check_size(manifest.size_bytes, &machine.limits, out)?;
+    let manifest_digest = phases.time("store", || -> Result<_> {
+        blob.commit()?;
+        Ok(store.put(&manifest.to_json())?)
+    })?;
+    if let Some(kept) = job.cache {
+        cache::save(&root.cache(), kept).context("keeping the build cache")?;
+    }
+
+    let record = SlugRecord {
+        digest: manifest.digest,
+        diff_id: manifest.diff_id,
+        size_bytes: manifest.size_bytes,
+        format: manifest.format,
+        manifest: manifest_digest,
+        source: slug::Source {
+            commit: checkout.commit.map(|id| id.to_string()),
+            tree: checkout.tree.map(|id| id.to_string()),
+            version: job.version,
+        },
+        buildpacks: chosen.into_iter().map(|(staged, label)| used(staged, label)).collect(),
+        runtimes: compiled.report.runtimes,
+        packages: compiled.report.packages,
+        stack: machine.stack.clone(),
+        architecture: std::env::consts::ARCH.to_owned(),
+        process_types,
+    };
+    Ok(Built {
+        record,
+        manifest,
+        timings: phases.0,
+    })
+}
+
+fn fetch(source: Source<'_>, app: &Path, limits: &Limits) -> Result<Checkout> {
+    match source {
+        Source::Commit {
+            repository,
+            quarantine,
+            commit,
+        } => checkout::commit(repository, quarantine, commit, app, &limits.checkout).with_context(|| format!("checking out {commit}")),
+        Source::Archive(reader) => checkout::archive(reader, app, &limits.checkout).context("unpacking the source archive"),
+        Source::Directory(dir) => checkout::directory(dir, app, &limits.checkout).with_context(|| format!("copying {}", dir.display())),
+    }
+}
+
+/// Stages the buildpacks and asks them: all configured ones must say yes, of the built-in ones the first.
+fn choose(
+    configured: &[Reference],
+    root: &Root,
+    env: &[(String, String)],
+    machine: &Machine,
+    watch: &Watch,
+    out: &mut Output<'_>,
+) -> Result<Vec<(Staged, String)>> {
+    let stage = |place: usize, reference: &Reference| buildpack::stage(reference, place, &root.app(), &root.buildpacks());
+    let ask = |staged: &Staged| detect::ask(&machine.sandbox, root, staged, env, &watch.cancel);
+    match configured {
+        [] => out.step("Determining which buildpack to use for this app")?,
+        [one] => out.step(&format!("Using buildpack: {one}"))?,
+        several => {
+            out.step("Using buildpacks:")?;
+            for (place, reference) in several.iter().enumerate() {
+                out.detail(&format!("{}. {reference}", place + 1))?;
+            }
+        }
+    }
+    if !configured.is_empty() {
+        let staged = configured.iter().enumerate().map(|(place, reference)| stage(place, reference)).collect::<Result<Vec<_>, _>>()?;
+        root.hand_over()?;
+        let answer = |staged: Staged| {
+            let answer = ask(&staged)?;
+            let label = answer.label.ok_or_else(|| Error::NotCompatible {
+                buildpack: staged.reference.to_string(),
+                explanation: answer.explanation,
+            })?;
+            Ok((staged, label))
+        };
+        return staged.into_iter().map(answer).collect();
+    }
+    let builtin = buildpack::builtin_references();
+    let staged = builtin.iter().enumerate().map(|(place, reference)| stage(place, reference)).collect::<Result<Vec<_>, _>>()?;
+    root.hand_over()?;
+    let mut willing = Vec::new();
+    for staged in staged {
+        if let Some(label) = ask(&staged)?.label {
+            willing.push((staged, label));
+        }
+    }
+    if willing.len() > 1 {
+        let labels = willing.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>().join(",");
+        out.problem("Warning: Multiple default buildpacks reported the ability to handle this app. The first buildpack in the list below will be used.")?;
+        out.line(&format!("\t\t\tDetected buildpacks: {labels}"))?;
+    }
+    let chosen = willing.into_iter().next().ok_or_else(|| Error::NoLanguage {
+        asked: builtin.iter().map(ToString::to_string).collect(),
+        found: listing(&root.app()),
+    })?;
+    Ok(vec![chosen])
+}
+
+/// The names at the app's root, directories with a slash, at most twenty.
+fn listing(app: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(app).into_iter().flatten().flatten();
+    let name = |entry: std::fs::DirEntry| {
+        let slash = if entry.file_type().is_ok_and(|kind| kind.is_dir()) { "/" } else { "" };
+        format!("{}{slash}", entry.file_name().to_string_lossy().escape_debug())
+    };
+    let mut names = entries.map(name).collect::<Vec<_>>();
+    names.sort();
+    if names.len() > 20 {
+        let more = names.len() - 20;
+        names.truncate(20);
+        names.push(format!("and {more} more"));
+    }
+    names
+}
+
+struct Compiled {
+    defaults: BTreeMap<String, String>,
+    report: compile::Report,
+}
+
+fn run_buildpacks(
+    chosen: &[(Staged, String)],
+    root: &Root,
+    env: &[(String, String)],
+    machine: &Machine,
+    watch: &Watch,
+    out: &mut Output<'_>,
+) -> Result<Compiled> {
+    let compiler = Compiler {
+        sandbox: &machine.sandbox,
+        root,
+        env,
+        watch,
+        time_limit: machine.limits.time,
+    };
+    let mut before = Vec::new();
+    let mut report = compile::Report::default();
+    for (staged, label) in chosen {
+        out.step(&format!("{label} app detected"))?;
+        compiler.compile(staged, label, &before, out)?;
+        let own = compiler.report(staged)?;
+        report.runtimes.extend(own.runtimes);
+        report.packages.extend(own.packages);
+        before.push(staged.clone());
+    }
+    // Only the last buildpack's word counts for process types, as on Heroku.
+    let defaults = match before.last() {
+        Some(last) => compiler.release(last)?,
+        None => BTreeMap::new(),
+    };
+    Ok(Compiled { defaults, report })
+}
+
+/// Reads the Procfile that the build has left and puts it over the buildpack's defaults.
+fn discover(compiled: &Compiled, app: &Path, out: &mut Output<'_>) -> Result<BTreeMap<String, String>> {
+    out.step("Discovering process types")?;
+    let declared = read_procfile(&app.join("Procfile"))?;
+    for warning in &declared.warnings {
+        out.problem(&format!("Warning: {warning}"))?;
+    }
+    for line in procfile::table(&declared.commands, &compiled.defaults) {
+        out.detail(&line)?;
+    }
+    let mut all = compiled.defaults.clone();
+    all.extend(declared.commands);
+    Ok(all)
+}
+
+/// The Procfile, if there is one. A link is refused: it could show a file of the server.
+fn read_procfile(path: &Path) -> Result<Procfile> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Procfile::default()),
+        Ok(meta) if meta.is_symlink() => return Err(Error::ProcfileKind { what: "a symbolic link" }.into()),
+        Ok(meta) if meta.is_dir() => return Err(Error::ProcfileKind { what: "a directory" }.into()),
+        Ok(meta) if !meta.is_file() => return Err(Error::ProcfileKind { what: "a device" }.into()),
+        _ => {}
+    }
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags).open(path).context("opening the Procfile")?;
+    let mut bytes = Vec::new();
+    let limit = procfile::MAX_BYTES as u64 + 1;
+    file.take(limit).read_to_end(&mut bytes).context("reading the Procfile")?;
+    Ok(Procfile::parse(&bytes)?)
+}
+
+fn check_size(size_bytes: u64, limits: &Limits, out: &mut Output<'_>) -> Result<()> {
+    if size_bytes > limits.slug_bytes {
+        return Err(Error::SlugTooLarge {
+            got_bytes: size_bytes,
+            limit_bytes: limits.slug_bytes,
+        }
+        .into());
+    }
+    out.detail(&format!("Done: {}", human_size(size_bytes)))?;
+    if size_bytes > limits.slug_warning_bytes {
+        out.problem(&format!(
+            "Warning: Your slug size ({}) exceeds our soft limit ({}) which may affect boot time.",
+            human_size(size_bytes),
+            human_size(limits.slug_warning_bytes)
+        ))?;
+    }
+    Ok(())
+}
+
+fn used(staged: Staged, label: String) -> UsedBuildpack {
+    UsedBuildpack {
+        name: staged.reference.to_string(),
+        label,
+        digest: staged.digest,
+    }
+}
+
+/// Measures phases.
+#[derive(Default)]
+struct Phases(Vec<(&'static str, Duration)>);
+
+impl Phases {
+    fn time<T>(&mut self, name: &'static str, phase: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = phase();
+        self.0.push((name, start.elapsed()));
+        done
+    }
+}

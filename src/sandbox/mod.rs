@@ -1,0 +1,260 @@
+//! Runs a command that must not be trusted, in namespaces and on a root directory of its own.
+//!
+//! In: a [`Root`] (a directory that becomes `/`), a [`Spec`] (arguments, environment) and a
+//! [`Watch`] (time limit, cancellation). Out: the command's exit. Guaranteed: the command sees
+//! only the root directory, the stack's read-only system directories and a minimal `/etc`; it has
+//! no environment but the given one, no descriptor but 0, 1 and 2, no capability and uid 1000; when
+//! it ends, is cancelled or when the caller dies, nothing that it started is left.
+//!
+//! The work is done by a hidden subcommand of the binary ([`helper`]), since a process must be
+//! single-threaded to enter a user namespace. The network is the host's.
+
+mod helper;
+mod refusal;
+mod root;
+mod stream;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+pub use helper::{BUILD_GID_ON_HOST, BUILD_UID_ON_HOST, INNER_GID, INNER_UID, helper_main};
+pub use refusal::{Cause, cause_of_refusal};
+pub use root::{Root, remove_tree};
+pub use stream::{Ended, Exit};
+
+use serde::{Deserialize, Serialize};
+
+/// The name of the hidden subcommand that [`helper_main`] implements.
+pub const HELPER_COMMAND: &str = "__sandbox";
+
+/// What went wrong around a command, as opposed to in it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel or its configuration does not let us make the namespaces.
+    #[error("this machine refused the build's namespaces, at the step «{step}»: {reason}")]
+    Refused { step: String, reason: String },
+    /// The helper could not be started or spoken to.
+    #[error("starting the sandbox helper {}", helper.display())]
+    Helper { helper: PathBuf, source: io::Error },
+    /// A file of the root directory could not be made.
+    #[error("{}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    /// Whoever reads the output has gone.
+    #[error("nobody reads the output any more")]
+    Output(#[source] io::Error),
+}
+
+impl Error {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}
+
+/// Ends a build from another thread. Clones share their state.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks for the end; the command is killed within a fraction of a second.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the end was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// When to kill a command that is still running.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    pub deadline: Option<Instant>,
+    pub cancel: Cancel,
+}
+
+/// One command to run inside a [`Root`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Spec {
+    /// Program and arguments; the program is looked up in the spec's own `PATH`.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// Working directory, inside.
+    pub cwd: String,
+}
+
+/// Where a sandbox finds its helper and which system directories it shows.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    helper: PathBuf,
+}
+
+impl Sandbox {
+    /// A sandbox whose helper is `helper __sandbox`: Slugline's own binary, or any program that
+    /// calls [`helper_main`] for that subcommand.
+    pub fn new(helper: impl Into<PathBuf>) -> Self {
+        Self {
+            helper: helper.into(),
+        }
+    }
+
+    /// Runs `true` in a sandbox made in `scratch`, to know before any work whether builds can run.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where the machine does not allow it; the platform's fault.
+    pub fn probe(&self, scratch: &Path) -> Result<(), Error> {
+        let dir = tempfile::Builder::new()
+            .prefix("probe-")
+            .tempdir_in(scratch)
+            .map_err(Error::io(scratch))?;
+        let root = Root::create(&dir.path().join("root"))?;
+        root.hand_over()?;
+        let spec = Spec {
+            argv: vec!["/bin/sh".into(), "-c".into(), "exit 0".into()],
+            env: Vec::new(),
+            cwd: "/".into(),
+        };
+        let ended = self.run(&root, &spec, &Watch::default(), &mut io::sink())?;
+        match ended {
+            Ended::Exited(Exit::Code(0)) => Ok(()),
+            other => Err(Error::Refused {
+                step: "run a shell".into(),
+                reason: format!("it ended with {other:?}"),
+            }),
+        }
+    }
+
+    /// Runs a command with no input; its output, standard error merged in, goes to `sink` as it comes.
+    ///
+    /// # Errors
+    /// The platform's: the sandbox could not be made, or `sink` failed (the command is then killed).
+    pub fn run(
+        &self,
+        root: &Root,
+        spec: &Spec,
+        watch: &Watch,
+        sink: &mut dyn io::Write,
+    ) -> Result<Ended, Error> {
+        let (reader, writer) = io::pipe().map_err(self.helper_error())?;
+        let stderr = writer.try_clone().map_err(self.helper_error())?;
+        let launch = self.launch(root, spec, |command| {
+            command.stdin(Stdio::null()).stdout(writer).stderr(stderr);
+        })?;
+        stream::run(launch, reader, watch, sink)
+    }
+
+    /// Runs a command whose standard output is wanted as data; standard error goes to `errors`.
+    ///
+    /// # Errors
+    /// As [`Sandbox::run`].
+    pub fn capture(
+        &self,
+        root: &Root,
+        spec: &Spec,
+        watch: &Watch,
+        limit_bytes: usize,
+    ) -> Result<stream::Captured, Error> {
+        let (out, out_writer) = io::pipe().map_err(self.helper_error())?;
+        let (err, err_writer) = io::pipe().map_err(self.helper_error())?;
+        let launch = self.launch(root, spec, |command| {
+            command
+                .stdin(Stdio::null())
+                .stdout(out_writer)
+                .stderr(err_writer);
+        })?;
+        stream::capture(launch, out, err, watch, limit_bytes)
+    }
+
+    /// Starts a command on the caller's own standard input, output and error, for `slugline run`.
+    ///
+    /// # Errors
+    /// The platform's: the helper could not be started.
+    pub fn attach(&self, root: &Root, spec: &Spec) -> Result<Launch, Error> {
+        self.launch(root, spec, |_| {})
+    }
+
+    fn launch(
+        &self,
+        root: &Root,
+        spec: &Spec,
+        stdio: impl FnOnce(&mut Command),
+    ) -> Result<Launch, Error> {
+        let order = root.write_order(spec)?;
+        let mut command = Command::new(&self.helper);
+        command
+            .arg(HELPER_COMMAND)
+            .arg(&order)
+            .env_clear()
+            .current_dir("/");
+        stdio(&mut command);
+        let child = command.spawn().map_err(self.helper_error())?;
+        // The command's own pipe ends close here, so that the readers see the end of the output.
+        drop(command);
+        Ok(Launch { child, order })
+    }
+
+    fn helper_error(&self) -> impl Fn(io::Error) -> Error {
+        |source| Error::Helper {
+            helper: self.helper.clone(),
+            source,
+        }
+    }
+}
+
+/// A started helper.
+#[derive(Debug)]
+pub struct Launch {
+    child: Child,
+    order: PathBuf,
+}
+
+impl Launch {
+    /// The helper's process id, for passing signals on: it hands SIGTERM to all processes inside.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills all of it at once.
+    pub fn kill(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.child.kill();
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// The sandbox could not be made: [`Error::Refused`].
+    pub fn wait(mut self) -> Result<Exit, Error> {
+        let status = self.child.wait().map_err(Error::io(&self.order))?;
+        self.ended(status)
+    }
+
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// As [`Launch::wait`].
+    pub fn try_wait(&mut self) -> Result<Option<Exit>, Error> {
+        match self.child.try_wait().map_err(Error::io(&self.order))? {
+            Some(status) => self.ended(status).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn ended(&self, status: ExitStatus) -> Result<Exit, Error> {
+        helper::read_refusal(&self.order).map_or_else(|| Ok(Exit::of(status)), Err)
+    }
+}
+
+impl Drop for Launch {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = self.child.wait();
+        helper::forget(&self.order);
+    }
+}

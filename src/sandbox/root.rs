@@ -1,0 +1,287 @@
+//! The directory that becomes `/` for a sandboxed command.
+//!
+//! `/app`, `/cache`, `/env`, `/buildpacks` and `/tmp` are plain directories of it, so that hard
+//! links and renames between them work; the system directories are mount points that the helper
+//! fills; `/etc` holds the few files that programs need, and none of the host's accounts.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{
+    DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink,
+};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::helper::{BUILD_GID_ON_HOST, BUILD_UID_ON_HOST};
+use super::{Error, Spec};
+
+/// Directories that the command may write to.
+const WRITABLE: [&str; 5] = ["app", "cache", "env", "buildpacks", "tmp"];
+/// Mount points and empty directories that a Linux program expects.
+const EXPECTED: [&str; 8] = ["dev", "proc", "etc", "run", "var", "var/tmp", "home", "mnt"];
+/// The host's system directories, shown read-only.
+const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+/// Small files of the host's `/etc` that are copied.
+const ETC_FILES: [&str; 15] = [
+    "bash.bashrc",
+    "gai.conf",
+    "host.conf",
+    "hosts",
+    "ld.so.cache",
+    "ld.so.conf",
+    "localtime",
+    "magic",
+    "mime.types",
+    "networks",
+    "nsswitch.conf",
+    "os-release",
+    "protocols",
+    "resolv.conf",
+    "services",
+];
+/// Directories of the host's `/etc` that are shown read-only.
+const ETC_DIRECTORIES: [&str; 8] = [
+    "alternatives",
+    "ca-certificates",
+    "crypto-policies",
+    "fonts",
+    "ld.so.conf.d",
+    "pki",
+    "profile.d",
+    "ssl",
+];
+
+/// `bash --login` reads this first; it loads the slug's `.profile.d`, as Heroku's stacks do.
+/// Source: facts on Heroku's runtime, "`bash --login -c`: /etc/profile sources `$HOME/.profile.d/*.sh`".
+const PROFILE: &str = r#"# Loads what the buildpacks left for the start of a process.
+if [ -d "$HOME/.profile.d" ]; then
+  for script in "$HOME"/.profile.d/*.sh; do
+    [ -r "$script" ] && . "$script"
+  done
+  unset script
+fi
+"#;
+
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nslugline:x:1000:1000::/app:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
+const GROUP: &str = "root:x:0:\nslugline:x:1000:\nnogroup:x:65534:\n";
+
+/// What the helper reads: the command, and the mounts that make its root.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub root: PathBuf,
+    /// Host directory and mount point, both absolute.
+    pub read_only: Vec<(PathBuf, PathBuf)>,
+    pub spec: Spec,
+}
+
+/// A prepared root directory.
+#[derive(Debug)]
+pub struct Root {
+    dir: PathBuf,
+    read_only: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Root {
+    /// Makes the directory `dir`, which must not exist, and all that belongs into it.
+    ///
+    /// # Errors
+    /// The platform's: a file could not be made.
+    pub fn create(dir: &Path) -> Result<Self, Error> {
+        let mut root = Self {
+            dir: dir.to_owned(),
+            read_only: Vec::new(),
+        };
+        make_dir(dir)?;
+        for name in WRITABLE.iter().chain(&EXPECTED) {
+            make_dir(&dir.join(name))?;
+        }
+        for name in SYSTEM {
+            root.show_system(name)?;
+        }
+        root.write_etc()?;
+        Ok(root)
+    }
+
+    /// The build dir, as the host sees it.
+    pub fn app(&self) -> PathBuf {
+        self.dir.join("app")
+    }
+
+    /// The cache dir, as the host sees it.
+    pub fn cache(&self) -> PathBuf {
+        self.dir.join("cache")
+    }
+
+    /// The env dir, as the host sees it.
+    pub fn env(&self) -> PathBuf {
+        self.dir.join("env")
+    }
+
+    /// Where buildpacks are put, as the host sees it.
+    pub fn buildpacks(&self) -> PathBuf {
+        self.dir.join("buildpacks")
+    }
+
+    /// Gives the writable directories to the user that builds run as; needed where we are root.
+    ///
+    /// # Errors
+    /// The platform's: an owner could not be changed.
+    pub fn hand_over(&self) -> Result<(), Error> {
+        if !nix::unistd::geteuid().is_root() {
+            return Ok(());
+        }
+        WRITABLE
+            .iter()
+            .try_for_each(|name| chown_tree(&self.dir.join(name)))
+    }
+
+    /// A system directory: a link where the host has one (`/bin` → `usr/bin`), else a mount point.
+    fn show_system(&mut self, name: &str) -> Result<(), Error> {
+        let host = Path::new("/").join(name);
+        let inside = self.dir.join(name);
+        match fs::symlink_metadata(&host) {
+            Ok(meta) if meta.is_symlink() => {
+                let target = fs::read_link(&host).map_err(Error::io(&host))?;
+                symlink(target, &inside).map_err(Error::io(&inside))
+            }
+            Ok(meta) if meta.is_dir() => self.show(host, inside),
+            _ => Ok(()),
+        }
+    }
+
+    fn show(&mut self, host: PathBuf, inside: PathBuf) -> Result<(), Error> {
+        make_dir(&inside)?;
+        self.read_only.push((host, inside));
+        Ok(())
+    }
+
+    fn write_etc(&mut self) -> Result<(), Error> {
+        let etc = self.dir.join("etc");
+        for (name, text) in [("passwd", PASSWD), ("group", GROUP), ("profile", PROFILE)] {
+            write_file(&etc.join(name), text.as_bytes())?;
+        }
+        write_file(&etc.join("hostname"), b"slugline\n")?;
+        for name in ETC_FILES {
+            // A host without one of these files works without it.
+            if let Ok(bytes) = fs::read(Path::new("/etc").join(name)) {
+                write_file(&etc.join(name), &bytes)?;
+            }
+        }
+        for name in ETC_DIRECTORIES {
+            let host = Path::new("/etc").join(name);
+            if host.is_dir() {
+                self.show(host, etc.join(name))?;
+            }
+        }
+        // After the directories inside it: the mount covers them read-only as well.
+        self.read_only.push((etc.clone(), etc));
+        self.read_only.rotate_right(1);
+        Ok(())
+    }
+
+    /// Writes the helper's order beside the root directory and names its file.
+    pub(super) fn write_order(&self, spec: &Spec) -> Result<PathBuf, Error> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("order-{}.json", COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = self.dir.with_file_name(name);
+        let order = Order {
+            root: self.dir.clone(),
+            read_only: self.read_only.clone(),
+            spec: spec.clone(),
+        };
+        let text = serde_json::to_vec(&order).map_err(|e| Error::io(&path)(e.into()))?;
+        // The environment may hold config vars: for nobody else's eyes.
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(Error::io(&path))?;
+        file.write_all(&text).map_err(Error::io(&path))?;
+        Ok(path)
+    }
+}
+
+/// Makes a directory with mode 755 whatever the umask.
+fn make_dir(path: &Path) -> Result<(), Error> {
+    DirBuilder::new()
+        .mode(0o755)
+        .create(path)
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o755)))
+        .map_err(Error::io(path))
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    File::create_new(path)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.set_permissions(Permissions::from_mode(0o644))
+        })
+        .map_err(Error::io(path))
+}
+
+fn chown_tree(path: &Path) -> Result<(), Error> {
+    lchown(path, Some(BUILD_UID_ON_HOST), Some(BUILD_GID_ON_HOST)).map_err(Error::io(path))?;
+    if !fs::symlink_metadata(path)
+        .map_err(Error::io(path))?
+        .is_dir()
+    {
+        return Ok(());
+    }
+    for entry in fs::read_dir(path).map_err(Error::io(path))? {
+        let entry = entry.map_err(Error::io(path))?;
+        let meta = entry.metadata().map_err(Error::io(&entry.path()))?;
+        if meta.is_dir() || meta.uid() != BUILD_UID_ON_HOST {
+            chown_tree(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a directory tree that a build has written: also directories it made unreadable.
+///
+/// # Errors
+/// Something could not be removed.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_directories(path)?;
+            fs::remove_dir_all(path)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+fn open_directories(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_directories(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_with_closed_directories_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let closed = dir.path().join("tree/closed");
+        fs::create_dir_all(closed.join("inner")).unwrap();
+        fs::set_permissions(&closed, Permissions::from_mode(0o000)).unwrap();
+        remove_tree(&dir.path().join("tree")).unwrap();
+        assert!(!dir.path().join("tree").exists());
+        remove_tree(&dir.path().join("tree")).unwrap();
+    }
+}
