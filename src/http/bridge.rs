@@ -1,0 +1,178 @@
+//! Between async sockets and blocking code: a request's body that looks like `BufRead`, a
+//! response's body that looks like `Write`. Both ways are bounded, so that whoever is slow slows
+//! the other side and memory does not grow.
+
+use std::io::{self, BufRead, Read, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
+
+use crate::sandbox::Cancel;
+
+/// Chunks that may wait between the two sides.
+const DEPTH: usize = 16;
+
+/// Most bytes that are read on after nobody wants them, so that a refusal can be read by the client.
+const DRAIN_LIMIT_BYTES: u64 = 4 << 30;
+
+/// Silence after which a keep-alive is sent.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// A request's body for blocking code.
+pub struct BodyReader {
+    chunks: mpsc::Receiver<Result<Bytes, hyper::Error>>,
+    current: Bytes,
+}
+
+impl BodyReader {
+    /// Starts to read a body. What the reader leaves is drained, since a client that is still
+    /// sending does not read why it was refused.
+    pub fn new(mut body: Incoming) -> Self {
+        let (sender, chunks) = mpsc::channel(DEPTH);
+        tokio::spawn(async move {
+            let mut wanted = true;
+            let mut drained_bytes = 0;
+            while let Some(frame) = body.frame().await {
+                let ended = frame.is_err();
+                let chunk = match frame.map(Frame::into_data) {
+                    Ok(Ok(data)) => Ok(data),
+                    Ok(Err(_trailers)) => continue,
+                    Err(error) => Err(error),
+                };
+                if !wanted {
+                    drained_bytes += chunk.as_ref().map_or(0, |data| data.len() as u64);
+                    if ended || drained_bytes > DRAIN_LIMIT_BYTES {
+                        return;
+                    }
+                } else if sender.send(chunk).await.is_err() {
+                    wanted = false;
+                }
+            }
+        });
+        Self {
+            chunks,
+            current: Bytes::new(),
+        }
+    }
+}
+
+impl BufRead for BodyReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.current.is_empty() {
+            match self.chunks.blocking_recv() {
+                Some(Ok(chunk)) => self.current = chunk,
+                Some(Err(error)) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)),
+                None => break,
+            }
+        }
+        Ok(&self.current)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.current.advance(amount);
+    }
+}
+
+impl Read for BodyReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let n = available.len().min(buf.len());
+        buf[..n].copy_from_slice(&available[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+/// The blocking side of a response's body.
+pub struct BodyWriter {
+    chunks: mpsc::Sender<Bytes>,
+    keep_alive: Arc<AtomicBool>,
+}
+
+impl BodyWriter {
+    /// From now on the client understands keep-alives.
+    pub fn enable_keep_alive(&self) {
+        self.keep_alive.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on no keep-alive may stand between the bytes.
+    pub fn disable_keep_alive(&self) {
+        self.keep_alive.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Write for BodyWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if !buf.is_empty() {
+            let sent = self.chunks.blocking_send(Bytes::copy_from_slice(buf));
+            sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        }
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The socket's side of a response's body: ends when the writer is dropped.
+pub struct ChannelBody {
+    chunks: mpsc::Receiver<Bytes>,
+    keep_alive: Arc<AtomicBool>,
+    keep_alive_bytes: Bytes,
+    silence: Pin<Box<Sleep>>,
+    /// Told when the client has gone.
+    cancel: Cancel,
+}
+
+/// Makes the two sides of a response's body. `keep_alive` is what is sent into silence once the
+/// writer allows it; `cancel` is set when the body is dropped, be it sent or not.
+pub fn channel(keep_alive: &'static [u8], cancel: Cancel) -> (BodyWriter, ChannelBody) {
+    let (sender, chunks) = mpsc::channel(DEPTH);
+    let enabled = Arc::new(AtomicBool::new(false));
+    let body = ChannelBody {
+        chunks,
+        keep_alive: enabled.clone(),
+        keep_alive_bytes: Bytes::from_static(keep_alive),
+        silence: Box::pin(tokio::time::sleep(SILENCE)),
+        cancel,
+    };
+    let writer = BodyWriter {
+        chunks: sender,
+        keep_alive: enabled,
+    };
+    (writer, body)
+}
+
+impl Body for ChannelBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Poll::Ready(chunk) = self.chunks.poll_recv(cx) {
+            self.silence.as_mut().reset(Instant::now() + SILENCE);
+            return Poll::Ready(chunk.map(|bytes| Ok(Frame::data(bytes))));
+        }
+        while self.silence.as_mut().poll(cx).is_ready() {
+            self.silence.as_mut().reset(Instant::now() + SILENCE);
+            if self.keep_alive.load(Ordering::SeqCst) {
+                return Poll::Ready(Some(Ok(Frame::data(self.keep_alive_bytes.clone()))));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for ChannelBody {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
