@@ -17,3 +17,4 @@ pub mod output;
 pub mod pack;
 pub mod release;
 pub mod slug;
+pub mod store;
