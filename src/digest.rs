@@ -115,9 +115,19 @@ impl<T> Hashing<T> {
         }
     }
 
+    /// What the bytes are read from or written to.
+    pub fn inner(&self) -> &T {
+        &self.inner
+    }
+
     /// Bytes that have passed so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// The digest of the bytes that have passed so far.
+    pub fn digest(&self) -> Digest {
+        Digest(self.hasher.clone().finalize().into())
     }
 
     /// Gives back the inner value, the digest and the number of bytes.

@@ -9,7 +9,8 @@ use crate::digest::Digest;
 
 /// The slug format that this binary writes.
 ///
-/// Format 0: one gzip member (zlib level 6) around a POSIX tar of sorted, normalised entries.
+/// Format 0: one gzip member (zlib level 6) around a tar of sorted, normalised entries;
+/// `pack` says what that means byte by byte.
 pub const FORMAT: u32 = 0;
 
 /// The prefix of every path in a slug's tar.
@@ -37,8 +38,7 @@ pub struct Manifest {
 /// One file, directory or symlink of a slug.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Relative to the app's root, without `./app/`; bytes that are not UTF-8 are written `\xNN`,
-    /// a backslash `\\`.
+    /// Relative to the app's root, without `./app/`, and escaped by [`escape`].
     pub path: String,
     #[serde(flatten)]
     pub kind: EntryKind,
@@ -56,9 +56,51 @@ pub enum EntryKind {
     },
     Directory,
     Symlink {
-        /// Escaped like `path`.
+        /// Escaped by [`escape`].
         target: String,
     },
+}
+
+impl Manifest {
+    /// Writes the manifest as the JSON that is stored and digested: indented, fields in their
+    /// order of declaration, one newline at the end.
+    ///
+    /// # Panics
+    /// Never: no value of a manifest is one that JSON cannot say.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("all keys are strings");
+        text.push('\n');
+        text
+    }
+}
+
+/// Writes a path's bytes as text from which they can be had back.
+///
+/// A backslash becomes `\\`; each byte of a control character, and each that is no part of
+/// valid UTF-8, becomes `\xNN` in lower-case hex digits.
+#[must_use]
+pub fn escape(path: &[u8]) -> String {
+    let mut text = String::with_capacity(path.len());
+    let hex = |text: &mut String, bytes: &[u8]| {
+        for byte in bytes {
+            text.push_str("\\x");
+            text.push_str(&crate::digest::hex(&[*byte]));
+        }
+    };
+    for chunk in path.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            match char {
+                '\\' => text.push_str("\\\\"),
+                char if char.is_control() => {
+                    hex(&mut text, char.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+                char => text.push(char),
+            }
+        }
+        hex(&mut text, chunk.invalid());
+    }
+    text
 }
 
 /// What one build made: the slug's digest, and all that its bytes do not tell.
@@ -110,4 +152,86 @@ pub struct UsedBuildpack {
 pub struct Package {
     pub name: String,
     pub version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_escaped_without_loss() {
+        for (path, text) in [
+            (&b"bin/web"[..], "bin/web"),
+            ("grüße/ß".as_bytes(), "grüße/ß"),
+            (br"a\x41", r"a\\x41"),
+            (b"a\nb\x7f", r"a\x0ab\x7f"),
+            (b"caf\xe9/\xff\xfe", r"caf\xe9/\xff\xfe"),
+            ("\u{85}".as_bytes(), r"\xc2\x85"),
+        ] {
+            assert_eq!(escape(path), text, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_survives_its_json() {
+        let digest = Digest::of(b"");
+        let manifest = Manifest {
+            format: FORMAT,
+            digest,
+            diff_id: digest,
+            size_bytes: 1,
+            tar_bytes: 2,
+            entries: vec![
+                Entry {
+                    path: "bin".into(),
+                    kind: EntryKind::Directory,
+                },
+                Entry {
+                    path: "bin/web".into(),
+                    kind: EntryKind::File {
+                        mode: "755".into(),
+                        size_bytes: 0,
+                        digest,
+                    },
+                },
+                Entry {
+                    path: "current".into(),
+                    kind: EntryKind::Symlink {
+                        target: "bin".into(),
+                    },
+                },
+            ],
+        };
+        assert_eq!(
+            serde_json::from_str::<Manifest>(&manifest.json()).unwrap(),
+            manifest
+        );
+        insta::assert_snapshot!(manifest.json(), @r#"
+        {
+          "format": 0,
+          "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+          "diff_id": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+          "size_bytes": 1,
+          "tar_bytes": 2,
+          "entries": [
+            {
+              "path": "bin",
+              "type": "directory"
+            },
+            {
+              "path": "bin/web",
+              "type": "file",
+              "mode": "755",
+              "size_bytes": 0,
+              "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+            },
+            {
+              "path": "current",
+              "type": "symlink",
+              "target": "bin"
+            }
+          ]
+        }
+        "#);
+    }
 }

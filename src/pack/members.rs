@@ -1,0 +1,240 @@
+//! The members of a slug: the entries of its tar with every archive trick refused.
+//!
+//! What comes out can be written below an empty directory in its order without a check of the file
+//! system: no path leaves the app's root or goes through a symlink or file of the archive, no name
+//! comes twice, and a hard link's target is a file that came before it. Names that Heroku's own
+//! slugs may have (`app/x` for `./app/x`, a first `./`) are taken too.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use tar::EntryType;
+
+use super::archive::{Archive, Raw};
+use super::{Error, Refusal};
+use crate::slug::escape;
+
+/// Longest path or symlink target, as Linux has it for a path (`PATH_MAX` without its zero).
+const PATH_BYTES: usize = 4095;
+
+/// What a slug may cost its reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub entries: u64,
+    /// Of the tar inside.
+    pub tar_bytes: u64,
+}
+
+impl Default for Limits {
+    /// A million entries and 16 GiB.
+    fn default() -> Self {
+        Self {
+            entries: 1_000_000,
+            tar_bytes: 16 << 30,
+        }
+    }
+}
+
+/// A slug's members, being read.
+pub struct Members<R> {
+    archive: Archive<R>,
+    limits: Limits,
+    /// Entries of the tar, the app's root among them.
+    entries: u64,
+    /// How many members were given out, the root not counted.
+    given: usize,
+    seen: HashMap<Vec<u8>, Seen>,
+}
+
+/// What a path of the archive is.
+#[derive(Clone, Copy)]
+enum Seen {
+    /// Named by a path that goes through it; its own entry may follow.
+    Parent,
+    Directory,
+    /// The number of its member.
+    File(usize),
+    Symlink,
+}
+
+/// Something to be made below the app's root; the root itself is the directory with an empty path.
+pub struct Member {
+    pub path: Vec<u8>,
+    pub kind: MemberKind,
+    pub mtime_seconds: u64,
+}
+
+pub enum MemberKind {
+    Directory,
+    /// Its content comes from [`Members::read`].
+    File {
+        executable: bool,
+        size_bytes: u64,
+    },
+    Symlink {
+        target: Vec<u8>,
+    },
+    HardLink {
+        target: Vec<u8>,
+        /// Which member the target is, the root not counted.
+        number: usize,
+    },
+}
+
+impl<R: Read> Members<R> {
+    /// Reads the members of a tar.
+    pub fn new(tar: R, limits: &Limits) -> Self {
+        Self {
+            archive: Archive::new(tar, limits.tar_bytes),
+            limits: *limits,
+            entries: 0,
+            given: 0,
+            seen: HashMap::from([(Vec::new(), Seen::Parent)]),
+        }
+    }
+
+    /// What the tar is read from; all of it has been read once [`Members::next`] gave `None`.
+    pub fn into_inner(self) -> R {
+        self.archive.into_inner()
+    }
+
+    /// The next member; what is left of the current one's content is skipped.
+    pub fn next(&mut self) -> Result<Option<Member>, Error> {
+        while let Some(raw) = self.archive.next()? {
+            self.entries += 1;
+            if self.entries > self.limits.entries {
+                return Err(Error::TooManyEntries {
+                    limit: self.limits.entries,
+                });
+            }
+            let is_directory = raw.kind == EntryType::Directory;
+            // `tar -C dir .` starts with the directory above `./app/`.
+            if is_directory && matches!(&raw.name[..], b"." | b"./") {
+                continue;
+            }
+            let name = raw.name.clone();
+            return match self.member(raw) {
+                Ok(member) => Ok(Some(member)),
+                Err(source) => Err(Error::Refused {
+                    entry: escape(&name),
+                    source,
+                }),
+            };
+        }
+        Ok(None)
+    }
+
+    /// Reads the next bytes of the current file; none at its end.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        self.archive.read(buffer)
+    }
+
+    fn member(&mut self, raw: Raw) -> Result<Member, Refusal> {
+        let path = relative(&raw.name)?;
+        let (seen, kind) = match raw.kind {
+            EntryType::Directory => (Seen::Directory, MemberKind::Directory),
+            _ if path.is_empty() => return Err(Refusal::AppIsNoDirectory),
+            EntryType::Regular => {
+                if raw.name.ends_with(b"/") {
+                    return Err(Refusal::FileNamedAsDirectory);
+                }
+                let kind = MemberKind::File {
+                    executable: raw.executable,
+                    size_bytes: raw.size_bytes,
+                };
+                (Seen::File(self.given), kind)
+            }
+            EntryType::Symlink => {
+                if !(1..=PATH_BYTES).contains(&raw.link.len()) || raw.link.contains(&0) {
+                    return Err(Refusal::SymlinkTarget {
+                        limit_bytes: PATH_BYTES,
+                    });
+                }
+                (Seen::Symlink, MemberKind::Symlink { target: raw.link })
+            }
+            EntryType::Link => {
+                let target = relative(&raw.link)?;
+                let Some(Seen::File(number)) = self.seen.get(&target).copied() else {
+                    return Err(Refusal::HardLink {
+                        target: escape(&raw.link),
+                    });
+                };
+                (Seen::File(number), MemberKind::HardLink { target, number })
+            }
+            EntryType::Char | EntryType::Block | EntryType::Fifo => return Err(Refusal::Device),
+            other => {
+                return Err(Refusal::UnknownType {
+                    kind: other.as_byte().into(),
+                });
+            }
+        };
+        if raw.size_bytes > 0 && !matches!(kind, MemberKind::File { .. }) {
+            return Err(Refusal::Content);
+        }
+        self.see(&path, seen)?;
+        if !path.is_empty() {
+            self.given += 1;
+        }
+        Ok(Member {
+            path,
+            kind,
+            mtime_seconds: raw.mtime_seconds,
+        })
+    }
+
+    /// Remembers a path and refuses one that is taken or that goes through no directory.
+    fn see(&mut self, path: &[u8], seen: Seen) -> Result<(), Refusal> {
+        // From the nearest parent up to one that is known.
+        for (slash, _) in path.iter().enumerate().rev().filter(|(_, c)| **c == b'/') {
+            let parent = &path[..slash];
+            match self.seen.get(parent) {
+                Some(Seen::Directory | Seen::Parent) => break,
+                Some(Seen::Symlink) => {
+                    return Err(Refusal::ThroughSymlink {
+                        link: escape(parent),
+                    });
+                }
+                Some(Seen::File(_)) => {
+                    return Err(Refusal::ThroughFile {
+                        file: escape(parent),
+                    });
+                }
+                None => {
+                    self.seen.insert(parent.to_vec(), Seen::Parent);
+                }
+            }
+        }
+        match (self.seen.insert(path.to_vec(), seen), seen) {
+            (None, _) | (Some(Seen::Parent), Seen::Directory) => Ok(()),
+            _ => Err(Refusal::Duplicate),
+        }
+    }
+}
+
+/// Takes `./app/` off a name and the name apart; what is left has neither `.`, `..` nor empty
+/// components.
+fn relative(name: &[u8]) -> Result<Vec<u8>, Refusal> {
+    if name.is_empty() || name.contains(&0) {
+        return Err(Refusal::BadName);
+    }
+    if name.len() > PATH_BYTES {
+        return Err(Refusal::LongName {
+            limit_bytes: PATH_BYTES,
+        });
+    }
+    if name.starts_with(b"/") {
+        return Err(Refusal::Absolute);
+    }
+    let mut components = Vec::new();
+    for component in name.split(|byte| *byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => return Err(Refusal::ParentDirectory),
+            component => components.push(component),
+        }
+    }
+    match components.split_first() {
+        Some((&b"app", rest)) => Ok(rest.join(&b'/')),
+        _ => Err(Refusal::OutsideApp),
+    }
+}

@@ -1,0 +1,196 @@
+//! Blobs in a local directory, each under the digest of its bytes.
+//!
+//! Bytes go in through a [`BlobWriter`] and come out by their [`Digest`]. A blob is there whole or
+//! not at all, at any moment and after any crash: it is written beside the others, synced, and then
+//! moved to its name, and `commit` returns once the name is on the disk too. Many processes may use
+//! one directory at a time. A blob never changes; the same bytes put twice are one blob.
+//!
+//! ```text
+//! DIR/sha256/ab/ab…   a blob; 64 hex digits
+//! DIR/incoming/…      what is being written; locked by its writer
+//! ```
+
+mod error;
+mod reader;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use error::{Damaged, Error};
+pub use reader::Verified;
+pub use writer::BlobWriter;
+
+use crate::digest::Digest;
+
+/// A directory of blobs. Clones are cheap and mean the same directory.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dir: Arc<Path>,
+}
+
+impl Store {
+    /// Opens a store, makes its directories where they are missing, and removes what writers that
+    /// are gone have left half-written.
+    ///
+    /// # Errors
+    /// The directory cannot be made or written to.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let store = Self { dir: dir.into() };
+        for part in [store.blobs(), store.incoming()] {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&part)
+                .map_err(|source| Error::Io { path: part, source })?;
+        }
+        sync(dir)?;
+        store.sweep()?;
+        Ok(store)
+    }
+
+    /// Starts a blob; it is in the store once it is committed.
+    ///
+    /// # Errors
+    /// The directory cannot be written to.
+    pub fn writer(&self) -> Result<BlobWriter, Error> {
+        BlobWriter::new(self.clone())
+    }
+
+    /// Stores a run of bytes.
+    ///
+    /// # Errors
+    /// The directory cannot be written to.
+    pub fn put(&self, bytes: &[u8]) -> Result<Digest, Error> {
+        let digest = Digest::of(bytes);
+        if self.contains(&digest)? {
+            // Whoever wrote it may not have synced its name yet.
+            self.sync_name(&digest)?;
+            return Ok(digest);
+        }
+        let mut writer = self.writer()?;
+        writer.write_all(bytes).map_err(|source| Error::Io {
+            path: self.incoming(),
+            source,
+        })?;
+        let (digest, _) = writer.commit()?;
+        Ok(digest)
+    }
+
+    /// Opens a blob, as its bytes are on the disk.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the blob cannot be opened.
+    pub fn open_blob(&self, digest: &Digest) -> Result<File, Error> {
+        let path = self.path_of(digest);
+        File::open(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::NotFound { digest: *digest },
+            _ => Error::Io { path, source },
+        })
+    }
+
+    /// Reads a blob and checks it meanwhile: reading fails at the end, with
+    /// [`io::ErrorKind::InvalidData`], where the bytes were not the digest's.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the blob cannot be opened.
+    pub fn read_verified(&self, digest: &Digest) -> Result<Verified, Error> {
+        Ok(Verified::new(self.open_blob(digest)?, *digest))
+    }
+
+    /// Whether a blob is there.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn contains(&self, digest: &Digest) -> Result<bool, Error> {
+        let path = self.path_of(digest);
+        path.try_exists()
+            .map_err(|source| Error::Io { path, source })
+    }
+
+    /// Where a blob is, or would be.
+    pub fn path_of(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        let mut path = self.blobs();
+        path.push(&hex[..2]);
+        path.push(hex);
+        path
+    }
+
+    /// Removes a blob; says whether it was there. Who has it open can go on reading it.
+    ///
+    /// # Errors
+    /// The directory cannot be written to.
+    pub fn remove(&self, digest: &Digest) -> Result<bool, Error> {
+        let path = self.path_of(digest);
+        match fs::remove_file(&path) {
+            Ok(()) => {
+                self.sync_name(digest)?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(Error::Io { path, source }),
+        }
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.dir.join("sha256")
+    }
+
+    fn incoming(&self) -> PathBuf {
+        self.dir.join("incoming")
+    }
+
+    /// Brings the name of a blob to the disk, and that of the directory it is in.
+    fn sync_name(&self, digest: &Digest) -> Result<(), Error> {
+        if let Some(directory) = self.path_of(digest).parent() {
+            sync(directory)?;
+        }
+        sync(&self.blobs())
+    }
+
+    /// Removes what nobody writes any more: a writer holds a lock on its file while it lives.
+    fn sweep(&self) -> Result<(), Error> {
+        let incoming = self.incoming();
+        let error = |source| Error::Io {
+            path: incoming.clone(),
+            source,
+        };
+        for entry in fs::read_dir(&incoming).map_err(error)? {
+            let path = entry.map_err(error)?.path();
+            let removed = match File::open(&path) {
+                Ok(file) if file.try_lock().is_err() => continue,
+                // Still locked here while its name goes, so that a writer that has only just made
+                // it finds out.
+                Ok(_locked) => fs::remove_file(&path),
+                Err(error) => Err(error),
+            };
+            match removed {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::Io {
+                        path,
+                        source: error,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Brings a directory's names to the disk.
+fn sync(directory: &Path) -> Result<(), Error> {
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|source| Error::Io {
+            path: directory.to_owned(),
+            source,
+        })
+}
