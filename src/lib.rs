@@ -14,5 +14,6 @@ pub mod app;
 pub mod config;
 pub mod digest;
 pub mod output;
+pub mod platform;
 pub mod release;
 pub mod slug;
