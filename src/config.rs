@@ -1,8 +1,10 @@
 //! Config vars: the names and values that an app gets from its environment.
 //!
 //! Names are checked once, here; a build sees them as files of its env dir, a dyno as variables.
+//! Values are secrets: `Debug` shows names only.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Most bytes that all config vars of an app may take, names and values together.
 ///
@@ -10,9 +12,16 @@ use std::collections::BTreeMap;
 pub const MAX_TOTAL_BYTES: usize = 64 * 1024;
 
 /// The config vars of one release, sorted by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct ConfigVars(BTreeMap<String, String>);
+
+impl fmt::Debug for ConfigVars {
+    /// Shows the names alone, so that no log line can hold a value.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 /// Why a name or value is refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -140,6 +149,13 @@ mod tests {
         ));
         assert_eq!(vars.value("A"), Some("1"));
         vars.set("B", &"x".repeat(MAX_TOTAL_BYTES - 3)).unwrap();
+    }
+
+    #[test]
+    fn debug_hides_the_values() {
+        let mut vars = ConfigVars::default();
+        vars.set("API_KEY", "hunter2").unwrap();
+        assert_eq!(format!("{vars:?}"), r#"{"API_KEY"}"#);
     }
 
     #[test]

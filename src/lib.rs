@@ -18,6 +18,7 @@ pub mod detect;
 pub mod digest;
 pub mod output;
 pub mod pack;
+pub mod platform;
 pub mod procfile;
 pub mod release;
 pub mod sandbox;

@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 
 /// Whose fault a failure is; it decides the exit code and the HTTP status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Blame {
     /// The pushed code: exit code 1.
@@ -17,7 +17,7 @@ pub enum Blame {
 }
 
 /// A failure as a person sees it: what happened, what was found, what to do.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Failure {
     /// Stable, for programs: `no_language_detected`.
     pub id: String,

@@ -1,0 +1,27 @@
+//! The one place that reads the clock.
+//!
+//! Times are stored and shown in whole seconds of UTC: `2026-01-01T00:00:00Z`.
+
+use jiff::Timestamp;
+
+/// The time now, cut to whole seconds, so that a time reads back as it was written.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the platform's records carry times; nothing that a build makes does"
+)]
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_in_whole_seconds() {
+        let text = now().to_string();
+        assert_eq!(text.len(), "2026-01-01T00:00:00Z".len(), "{text}");
+        assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
+    }
+}

@@ -1,0 +1,156 @@
+//! Apps: made with release v1, found by name or id, destroyed with all that is theirs.
+
+use rusqlite::Connection;
+
+use super::error::LedgerError;
+use super::releases::{NewRelease, add_release};
+use super::rows::{App, UnusedSlug};
+use super::{Ledger, new_id, sql};
+use crate::app::AppName;
+use crate::config::ConfigVars;
+use crate::platform::clock;
+use crate::release::Status;
+
+/// Finds an app by its name or id.
+pub(super) fn find(c: &Connection, name_or_id: &str) -> Result<App, LedgerError> {
+    sql::app(c, name_or_id)?.ok_or_else(|| LedgerError::NotFound {
+        what: "app",
+        name: name_or_id.to_owned(),
+    })
+}
+
+impl Ledger {
+    /// Makes an app; its release v1 has no slug and no config vars, as Heroku's.
+    ///
+    /// # Errors
+    /// The caller's fault: the name is taken.
+    pub fn create_app(&self, name: &AppName, user: &str) -> Result<App, LedgerError> {
+        self.write(|c| {
+            if sql::app(c, name.as_str())?.is_some() {
+                return Err(LedgerError::Conflict {
+                    what: "app",
+                    name: name.to_string(),
+                });
+            }
+            let id = new_id();
+            sql::insert_app(c, &id, name, clock::now())?;
+            add_release(
+                c,
+                NewRelease {
+                    app_id: &id,
+                    slug_id: None,
+                    config: ConfigVars::default(),
+                    description: "Initial release",
+                    status: Status::Succeeded,
+                    user,
+                },
+            )?;
+            find(c, &id)
+        })
+    }
+
+    /// Finds an app.
+    ///
+    /// # Errors
+    /// The caller's fault: no app has this name or id.
+    pub fn app(&self, name_or_id: &str) -> Result<App, LedgerError> {
+        self.read(|c| find(c, name_or_id))
+    }
+
+    /// All apps, by name.
+    ///
+    /// # Errors
+    /// The platform's fault: the database.
+    pub fn apps(&self) -> Result<Vec<App>, LedgerError> {
+        self.read(|c| sql::apps(c))
+    }
+
+    /// Forgets an app with its builds, slugs, releases and config vars. Gives the slugs that no
+    /// other app has, for the caller to delete from the store.
+    ///
+    /// # Errors
+    /// The caller's fault: there is no such app.
+    pub fn destroy_app(&self, id: &str) -> Result<Vec<UnusedSlug>, LedgerError> {
+        self.write(|c| {
+            let app = find(c, id)?;
+            let unused = sql::slugs_of_this_app_alone(c, &app.id)?;
+            sql::delete_app(c, &app.id)?;
+            Ok(unused)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{app, ledger, record};
+    use super::super::{Deploy, RefCommand, RefIntent, SourceKind};
+    use super::*;
+    use crate::digest::Digest;
+    use crate::release::Version;
+
+    #[test]
+    fn an_app_starts_with_release_v1() {
+        let ledger = ledger();
+        let demo = app(&ledger, "demo");
+        assert_eq!(ledger.app("demo").unwrap(), demo);
+        assert_eq!(ledger.app(&demo.id).unwrap(), demo);
+        let releases = ledger.releases(&demo.id).unwrap();
+        assert_eq!(releases.len(), 1);
+        assert_eq!(releases[0].version, Version(1));
+        assert_eq!(releases[0].description, "Initial release");
+        assert!(releases[0].current && releases[0].config.is_empty());
+        assert_eq!(demo.released_at, Some(releases[0].created_at));
+    }
+
+    #[test]
+    fn a_name_is_taken_once_and_free_again_after_its_app() {
+        let ledger = ledger();
+        let demo = app(&ledger, "demo");
+        let error = ledger
+            .create_app(&"demo".parse().unwrap(), "admin")
+            .unwrap_err();
+        assert!(matches!(error, LedgerError::Conflict { what: "app", .. }));
+        ledger.destroy_app(&demo.id).unwrap();
+        assert!(matches!(
+            ledger.app("demo"),
+            Err(LedgerError::NotFound { what: "app", .. })
+        ));
+        assert_ne!(app(&ledger, "demo").id, demo.id);
+    }
+
+    #[test]
+    fn destroying_an_app_takes_all_and_tells_which_slugs_are_nobodys() {
+        let ledger = ledger();
+        let (one, two) = (app(&ledger, "one"), app(&ledger, "two"));
+        let commands = [RefCommand {
+            name: "refs/heads/main".into(),
+            old: "0".repeat(40),
+            new: "1".repeat(40),
+        }];
+        for (app, content) in [(&one, "own"), (&one, "own"), (&one, "both"), (&two, "both")] {
+            let build = ledger
+                .create_build(&app.id, SourceKind::Push, None, None, "admin")
+                .unwrap();
+            ledger
+                .commit_deploy(&Deploy {
+                    build_id: &build.id,
+                    record: &record(content),
+                    description: "Deploy",
+                    refs: Some(RefIntent {
+                        quarantine: "q",
+                        commands: &commands,
+                    }),
+                })
+                .unwrap();
+        }
+        let unused = ledger.destroy_app(&one.id).unwrap();
+        let digests: Vec<Digest> = unused.iter().map(|slug| slug.digest).collect();
+        assert_eq!(digests, [Digest::of(b"own")]);
+        assert_eq!(unused[0].manifest, record("own").manifest);
+        assert!(ledger.builds(&one.id).is_err());
+        let left = ledger.open_intents().unwrap();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].app_id, two.id);
+        assert!(ledger.destroy_app(&one.id).is_err());
+    }
+}

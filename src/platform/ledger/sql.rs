@@ -1,0 +1,565 @@
+//! All SQL of the ledger, and nothing but SQL: one function a statement.
+//!
+//! The statements are plain, so that another database can take this module's place. The functions
+//! decide nothing: rules and transactions are their callers'.
+
+use std::error::Error;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use serde::de::DeserializeOwned;
+
+use super::error::LedgerError;
+use super::rows::{App, Build, Intent, ReleaseRow, Slug, Source, Token, UnusedSlug};
+use crate::app::AppName;
+use crate::digest::Digest;
+use crate::output::Failure;
+use crate::release::{Status, Version};
+
+type Result<T> = std::result::Result<T, LedgerError>;
+
+/// How long a statement waits for another process that writes.
+const BUSY: Duration = Duration::from_secs(10);
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+// The file.
+
+/// Sets what belongs to a connection and not to the file.
+pub(super) fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // A commit is the commit point of a push: it must survive the loss of power.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)
+}
+
+pub(super) fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+pub(super) fn set_schema_version(connection: &Connection, version: i64) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "user_version", version)
+}
+
+// Apps.
+
+const APP: &str = "
+    SELECT a.id AS id, a.name AS name, a.created_at AS created_at, a.updated_at AS updated_at,
+        r.created_at AS released_at, s.size_bytes AS size_bytes, s.buildpacks AS buildpacks
+    FROM apps a
+    LEFT JOIN releases r ON r.app_id = a.id AND r.version = (
+        SELECT max(c.version) FROM releases c WHERE c.app_id = a.id AND c.status = 'succeeded')
+    LEFT JOIN slugs s ON s.id = r.slug_id";
+
+fn app_of(row: &Row<'_>) -> rusqlite::Result<App> {
+    Ok(App {
+        id: row.get("id")?,
+        name: parsed(row, "name")?,
+        created_at: parsed(row, "created_at")?,
+        updated_at: parsed(row, "updated_at")?,
+        released_at: parsed_option(row, "released_at")?,
+        slug_size_bytes: row
+            .get::<_, Option<i64>>("size_bytes")?
+            .map(i64::unsigned_abs),
+        buildpacks: row.get("buildpacks")?,
+    })
+}
+
+pub(super) fn insert_app(c: &Connection, id: &str, name: &AppName, now: Timestamp) -> Result<()> {
+    run(
+        c,
+        "INSERT INTO apps (id, name, created_at, updated_at) VALUES (?1, ?2, ?3, ?3)",
+        params![id, name.as_str(), now.to_string()],
+    )?;
+    Ok(())
+}
+
+/// A name is never as long as an id, so the two cannot be confused.
+pub(super) fn app(c: &Connection, name_or_id: &str) -> Result<Option<App>> {
+    let sql = format!("{APP} WHERE a.name = ?1 OR a.id = ?1");
+    one(c, &sql, [name_or_id], app_of)
+}
+
+pub(super) fn apps(c: &Connection) -> Result<Vec<App>> {
+    all(c, &format!("{APP} ORDER BY a.name"), [], app_of)
+}
+
+pub(super) fn touch_app(c: &Connection, id: &str, now: Timestamp) -> Result<usize> {
+    run(
+        c,
+        "UPDATE apps SET updated_at = ?2 WHERE id = ?1",
+        params![id, now.to_string()],
+    )
+}
+
+/// Takes all that belongs to the app along.
+pub(super) fn delete_app(c: &Connection, id: &str) -> Result<()> {
+    run(c, "DELETE FROM apps WHERE id = ?1", [id])?;
+    Ok(())
+}
+
+/// The app's slugs whose digest no other app has.
+pub(super) fn slugs_of_this_app_alone(c: &Connection, app_id: &str) -> Result<Vec<UnusedSlug>> {
+    let sql = "
+        SELECT DISTINCT s.digest AS digest, s.manifest AS manifest FROM slugs s
+        WHERE s.app_id = ?1 AND NOT EXISTS (
+            SELECT 1 FROM slugs o WHERE o.digest = s.digest AND o.app_id <> ?1)
+        ORDER BY s.digest";
+    all(c, sql, [app_id], |row| {
+        Ok(UnusedSlug {
+            digest: parsed(row, "digest")?,
+            manifest: parsed(row, "manifest")?,
+        })
+    })
+}
+
+// Tokens.
+
+fn token_of(row: &Row<'_>) -> rusqlite::Result<Token> {
+    Ok(Token {
+        id: row.get("id")?,
+        name: row.get("name")?,
+        created_at: parsed(row, "created_at")?,
+        last_used_at: parsed_option(row, "last_used_at")?,
+        revoked_at: parsed_option(row, "revoked_at")?,
+    })
+}
+
+pub(super) fn insert_token(
+    c: &Connection,
+    token: &Token,
+    digest: Digest,
+    adopted: bool,
+) -> Result<()> {
+    run(
+        c,
+        "INSERT INTO tokens (id, name, digest, adopted, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            token.id,
+            token.name,
+            digest.to_string(),
+            adopted,
+            token.created_at.to_string()
+        ],
+    )?;
+    Ok(())
+}
+
+/// Each token that is not revoked, with the digest of its secret.
+pub(super) fn live_tokens_with_digests(c: &Connection) -> Result<Vec<(Token, String)>> {
+    all(
+        c,
+        "SELECT * FROM tokens WHERE revoked_at IS NULL ORDER BY created_at, id",
+        [],
+        |row| Ok((token_of(row)?, row.get("digest")?)),
+    )
+}
+
+pub(super) fn token_of_digest(c: &Connection, digest: Digest) -> Result<Option<Token>> {
+    let sql = "SELECT * FROM tokens WHERE digest = ?1";
+    one(c, sql, [digest.to_string()], token_of)
+}
+
+/// Oldest first, the revoked ones too.
+pub(super) fn tokens(c: &Connection) -> Result<Vec<Token>> {
+    let sql = "SELECT * FROM tokens ORDER BY created_at, name, id";
+    all(c, sql, [], token_of)
+}
+
+pub(super) fn set_token_used(c: &Connection, id: &str, now: Timestamp) -> Result<()> {
+    run(
+        c,
+        "UPDATE tokens SET last_used_at = ?2 WHERE id = ?1",
+        params![id, now.to_string()],
+    )?;
+    Ok(())
+}
+
+pub(super) fn set_token_revoked(c: &Connection, id: &str, now: Timestamp) -> Result<()> {
+    run(
+        c,
+        "UPDATE tokens SET revoked_at = ?2 WHERE id = ?1",
+        params![id, now.to_string()],
+    )?;
+    Ok(())
+}
+
+/// Revokes what the administrator's file held before.
+pub(super) fn revoke_adopted_tokens(c: &Connection, name: &str, now: Timestamp) -> Result<()> {
+    run(
+        c,
+        "UPDATE tokens SET revoked_at = ?2
+            WHERE name = ?1 AND adopted = 1 AND revoked_at IS NULL",
+        params![name, now.to_string()],
+    )?;
+    Ok(())
+}
+
+// Slugs.
+
+fn slug_of(row: &Row<'_>) -> rusqlite::Result<Slug> {
+    Ok(Slug {
+        id: row.get("id")?,
+        app_id: row.get("app_id")?,
+        record: json(row, "record")?,
+        created_at: parsed(row, "created_at")?,
+    })
+}
+
+pub(super) fn insert_slug(c: &Connection, slug: &Slug, labels: &str) -> Result<()> {
+    run(
+        c,
+        "INSERT INTO slugs
+            (id, app_id, digest, manifest, size_bytes, buildpacks, record, created_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            slug.id,
+            slug.app_id,
+            slug.record.digest.to_string(),
+            slug.record.manifest.to_string(),
+            integer(slug.record.size_bytes),
+            labels,
+            to_json(&slug.record)?,
+            slug.created_at.to_string(),
+        ],
+    )?;
+    Ok(())
+}
+
+pub(super) fn slug(c: &Connection, id: &str) -> Result<Option<Slug>> {
+    one(c, "SELECT * FROM slugs WHERE id = ?1", [id], slug_of)
+}
+
+// Releases.
+
+const RELEASE: &str = "
+    SELECT r.*, r.status = 'succeeded' AND NOT EXISTS (
+        SELECT 1 FROM releases n
+        WHERE n.app_id = r.app_id AND n.version > r.version AND n.status = 'succeeded') AS current
+    FROM releases r";
+
+fn release_of(row: &Row<'_>) -> rusqlite::Result<ReleaseRow> {
+    Ok(ReleaseRow {
+        id: row.get("id")?,
+        app_id: row.get("app_id")?,
+        version: Version(row.get::<_, i64>("version")?.unsigned_abs()),
+        slug_id: row.get("slug_id")?,
+        config: json(row, "config")?,
+        description: row.get("description")?,
+        status: parsed(row, "status")?,
+        current: row.get("current")?,
+        user: row.get("user_name")?,
+        created_at: parsed(row, "created_at")?,
+        updated_at: parsed(row, "updated_at")?,
+    })
+}
+
+pub(super) fn insert_release(c: &Connection, release: &ReleaseRow) -> Result<()> {
+    run(
+        c,
+        "INSERT INTO releases (id, app_id, version, slug_id, config, description, status,
+            user_name, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            release.id,
+            release.app_id,
+            integer(release.version.0),
+            release.slug_id,
+            to_json(&release.config)?,
+            release.description,
+            release.status.as_str(),
+            release.user,
+            release.created_at.to_string(),
+            release.updated_at.to_string(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Oldest first.
+pub(super) fn releases(c: &Connection, app_id: &str) -> Result<Vec<ReleaseRow>> {
+    let sql = format!("{RELEASE} WHERE r.app_id = ?1 ORDER BY r.version");
+    all(c, &sql, [app_id], release_of)
+}
+
+pub(super) fn release_of_version(
+    c: &Connection,
+    app_id: &str,
+    version: Version,
+) -> Result<Option<ReleaseRow>> {
+    let sql = format!("{RELEASE} WHERE r.app_id = ?1 AND r.version = ?2");
+    one(c, &sql, params![app_id, integer(version.0)], release_of)
+}
+
+pub(super) fn release_of_id(c: &Connection, app_id: &str, id: &str) -> Result<Option<ReleaseRow>> {
+    let sql = format!("{RELEASE} WHERE r.app_id = ?1 AND r.id = ?2");
+    one(c, &sql, [app_id, id], release_of)
+}
+
+/// The newest release that succeeded.
+pub(super) fn current_release(c: &Connection, app_id: &str) -> Result<Option<ReleaseRow>> {
+    let sql = format!(
+        "{RELEASE} WHERE r.app_id = ?1 AND r.status = 'succeeded' ORDER BY r.version DESC LIMIT 1"
+    );
+    one(c, &sql, [app_id], release_of)
+}
+
+/// The newest release that has not failed: the next one builds on it.
+pub(super) fn newest_release(c: &Connection, app_id: &str) -> Result<Option<ReleaseRow>> {
+    let sql = format!(
+        "{RELEASE} WHERE r.app_id = ?1 AND r.status <> 'failed' ORDER BY r.version DESC LIMIT 1"
+    );
+    one(c, &sql, [app_id], release_of)
+}
+
+/// The highest number given, whatever became of it; 0 for none.
+pub(super) fn last_version(c: &Connection, app_id: &str) -> Result<u64> {
+    let sql = "SELECT coalesce(max(version), 0) AS last FROM releases WHERE app_id = ?1";
+    let last = one(c, sql, [app_id], |row| row.get::<_, i64>("last"))?;
+    Ok(last.unwrap_or(0).unsigned_abs())
+}
+
+pub(super) fn set_release_status(
+    c: &Connection,
+    id: &str,
+    status: Status,
+    now: Timestamp,
+) -> Result<()> {
+    run(
+        c,
+        "UPDATE releases SET status = ?2, updated_at = ?3 WHERE id = ?1",
+        params![id, status.as_str(), now.to_string()],
+    )?;
+    Ok(())
+}
+
+// Builds.
+
+fn build_of(row: &Row<'_>) -> rusqlite::Result<Build> {
+    Ok(Build {
+        id: row.get("id")?,
+        app_id: row.get("app_id")?,
+        status: parsed(row, "status")?,
+        source: parsed(row, "source_kind")?,
+        commit: row.get("commit_id")?,
+        version: row.get("version")?,
+        slug_id: row.get("slug_id")?,
+        release_id: row.get("release_id")?,
+        failure: json_option(row, "failure")?,
+        user: row.get("user_name")?,
+        cancelled: row.get("cancelled")?,
+        created_at: parsed(row, "created_at")?,
+        updated_at: parsed(row, "updated_at")?,
+    })
+}
+
+pub(super) fn insert_build(c: &Connection, build: &Build) -> Result<()> {
+    run(
+        c,
+        "INSERT INTO builds (id, app_id, status, source_kind, commit_id, version, user_name,
+            cancelled, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            build.id,
+            build.app_id,
+            build.status.as_str(),
+            build.source.as_str(),
+            build.commit,
+            build.version,
+            build.user,
+            build.cancelled,
+            build.created_at.to_string(),
+            build.updated_at.to_string(),
+        ],
+    )?;
+    Ok(())
+}
+
+pub(super) fn build(c: &Connection, id: &str) -> Result<Option<Build>> {
+    one(c, "SELECT * FROM builds WHERE id = ?1", [id], build_of)
+}
+
+/// Oldest first.
+pub(super) fn builds(c: &Connection, app_id: &str) -> Result<Vec<Build>> {
+    let sql = "SELECT * FROM builds WHERE app_id = ?1 ORDER BY number";
+    all(c, sql, [app_id], build_of)
+}
+
+/// Of all apps, oldest first.
+pub(super) fn pending_builds(c: &Connection) -> Result<Vec<Build>> {
+    let sql = "SELECT * FROM builds WHERE status = 'pending' ORDER BY number";
+    all(c, sql, [], build_of)
+}
+
+/// Writes what changes in a build's life.
+pub(super) fn update_build(c: &Connection, build: &Build) -> Result<()> {
+    let failure = build.failure.as_ref().map(to_json::<Failure>).transpose()?;
+    run(
+        c,
+        "UPDATE builds SET status = ?2, slug_id = ?3, release_id = ?4, failure = ?5,
+            cancelled = ?6, updated_at = ?7 WHERE id = ?1",
+        params![
+            build.id,
+            build.status.as_str(),
+            build.slug_id,
+            build.release_id,
+            failure,
+            build.cancelled,
+            build.updated_at.to_string(),
+        ],
+    )?;
+    Ok(())
+}
+
+// Intents.
+
+fn intent_of(row: &Row<'_>) -> rusqlite::Result<Intent> {
+    Ok(Intent {
+        id: row.get("id")?,
+        release_id: row.get("release_id")?,
+        app_id: row.get("app_id")?,
+        quarantine: row.get("quarantine")?,
+        commands: json(row, "commands")?,
+        created_at: parsed(row, "created_at")?,
+    })
+}
+
+pub(super) fn insert_intent(c: &Connection, intent: &Intent) -> Result<()> {
+    run(
+        c,
+        "INSERT INTO intents (id, release_id, app_id, quarantine, commands, created_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            intent.id,
+            intent.release_id,
+            intent.app_id,
+            intent.quarantine,
+            to_json(&intent.commands)?,
+            intent.created_at.to_string(),
+        ],
+    )?;
+    Ok(())
+}
+
+pub(super) fn intent(c: &Connection, id: &str) -> Result<Option<Intent>> {
+    one(c, "SELECT * FROM intents WHERE id = ?1", [id], intent_of)
+}
+
+/// Each app's in the order of its releases.
+pub(super) fn intents(c: &Connection) -> Result<Vec<Intent>> {
+    let sql = "SELECT i.* FROM intents i JOIN releases r ON r.id = i.release_id
+        ORDER BY i.app_id, r.version";
+    all(c, sql, [], intent_of)
+}
+
+pub(super) fn delete_intent(c: &Connection, id: &str) -> Result<()> {
+    run(c, "DELETE FROM intents WHERE id = ?1", [id])?;
+    Ok(())
+}
+
+// Sources.
+
+fn source_of(row: &Row<'_>) -> rusqlite::Result<Source> {
+    Ok(Source {
+        id: row.get("id")?,
+        created_at: parsed(row, "created_at")?,
+    })
+}
+
+pub(super) fn insert_source(c: &Connection, source: &Source) -> Result<()> {
+    run(
+        c,
+        "INSERT INTO sources (id, created_at) VALUES (?1, ?2)",
+        params![source.id, source.created_at.to_string()],
+    )?;
+    Ok(())
+}
+
+pub(super) fn source(c: &Connection, id: &str) -> Result<Option<Source>> {
+    one(c, "SELECT * FROM sources WHERE id = ?1", [id], source_of)
+}
+
+/// Oldest first.
+pub(super) fn sources(c: &Connection) -> Result<Vec<Source>> {
+    let sql = "SELECT * FROM sources ORDER BY created_at, id";
+    all(c, sql, [], source_of)
+}
+
+pub(super) fn delete_source(c: &Connection, id: &str) -> Result<usize> {
+    run(c, "DELETE FROM sources WHERE id = ?1", [id])
+}
+
+// Statements and columns.
+
+fn run(c: &Connection, sql: &str, params: impl Params) -> Result<usize> {
+    Ok(c.prepare_cached(sql)?.execute(params)?)
+}
+
+fn one<T>(
+    c: &Connection,
+    sql: &str,
+    params: impl Params,
+    of: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Option<T>> {
+    Ok(c.prepare_cached(sql)?.query_row(params, of).optional()?)
+}
+
+fn all<T>(
+    c: &Connection,
+    sql: &str,
+    params: impl Params,
+    of: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>> {
+    let mut statement = c.prepare_cached(sql)?;
+    let rows = statement.query_map(params, of)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn parsed_option<T>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>>
+where
+    T: FromStr,
+    T::Err: Into<Box<dyn Error + Send + Sync>>,
+{
+    let index = row.as_ref().column_index(column)?;
+    row.get::<_, Option<String>>(index)?
+        .map(|text| text.parse().map_err(|error: T::Err| bad(index, error)))
+        .transpose()
+}
+
+fn parsed<T>(row: &Row<'_>, column: &str) -> rusqlite::Result<T>
+where
+    T: FromStr,
+    T::Err: Into<Box<dyn Error + Send + Sync>>,
+{
+    parsed_option(row, column)?.ok_or_else(|| rusqlite::Error::InvalidColumnName(column.to_owned()))
+}
+
+fn json_option<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>> {
+    let index = row.as_ref().column_index(column)?;
+    row.get::<_, Option<String>>(index)?
+        .map(|text| serde_json::from_str(&text).map_err(|error| bad(index, error)))
+        .transpose()
+}
+
+fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+    json_option(row, column)?.ok_or_else(|| rusqlite::Error::InvalidColumnName(column.to_owned()))
+}
+
+fn bad(index: usize, error: impl Into<Box<dyn Error + Send + Sync>>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(index, Type::Text, error.into())
+}
+
+fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| LedgerError::Database(error.into()))
+}
+
+/// SQL has no unsigned integers; no size or version comes near the limit.
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
