@@ -10,8 +10,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use uuid::Uuid;
-
 /// Most bytes that are kept of one build's log.
 pub const LIMIT_BYTES: u64 = 64 << 20;
 
@@ -19,7 +17,7 @@ pub const LIMIT_BYTES: u64 = 64 << 20;
 #[derive(Debug, Clone)]
 pub struct Logs {
     dir: PathBuf,
-    live: Arc<Mutex<HashMap<Uuid, Arc<Live>>>>,
+    live: Arc<Mutex<HashMap<String, Arc<Live>>>>,
 }
 
 /// How far a log that is being written has come.
@@ -48,13 +46,13 @@ impl Logs {
     ///
     /// # Errors
     /// The file could not be made.
-    pub fn start<'a>(&self, build: Uuid, listener: &'a mut dyn Write) -> io::Result<LogWriter<'a>> {
+    pub fn start<'a>(&self, build: &str, listener: &'a mut dyn Write) -> io::Result<LogWriter<'a>> {
         let path = self.path(build);
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
         let live = Arc::<Live>::default();
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(build, live.clone());
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(build.to_owned(), live.clone());
         Ok(LogWriter {
-            build,
+            build: build.to_owned(),
             logs: self.clone(),
             file,
             live,
@@ -67,19 +65,19 @@ impl Logs {
     ///
     /// # Errors
     /// No such log.
-    pub fn read(&self, build: Uuid) -> io::Result<LogReader> {
-        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner).get(&build).cloned();
+    pub fn read(&self, build: &str) -> io::Result<LogReader> {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner).get(build).cloned();
         let file = File::open(self.path(build))?;
         Ok(LogReader { file, live, read_bytes: 0 })
     }
 
     /// Removes the log of a build.
-    pub fn remove(&self, build: Uuid) {
+    pub fn remove(&self, build: &str) {
         // A log that is gone already is what was wanted.
         let _ = std::fs::remove_file(self.path(build));
     }
 
-    fn path(&self, build: Uuid) -> PathBuf {
+    fn path(&self, build: &str) -> PathBuf {
         self.dir.join(format!("{build}.log"))
     }
 
@@ -91,7 +89,7 @@ impl Logs {
 
 /// Writes a build's log.
 pub struct LogWriter<'a> {
-    build: Uuid,
+    build: String,
     logs: Logs,
     file: File,
     live: Arc<Live>,
@@ -166,7 +164,7 @@ mod tests {
     fn a_reader_follows_to_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let logs = Logs::new(dir.path().to_owned());
-        let build = Uuid::new_v4();
+        let build = "one";
         let mut heard = Vec::new();
         let mut writer = logs.start(build, &mut heard).unwrap();
         writer.write_all(b"one\n").unwrap();
@@ -177,6 +175,6 @@ mod tests {
         assert_eq!(follower.join().unwrap(), "one\ntwo\n");
         assert_eq!(heard, b"one\ntwo\n");
         assert_eq!(io::read_to_string(logs.read(build).unwrap()).unwrap(), "one\ntwo\n");
-        assert!(logs.read(Uuid::new_v4()).is_err());
+        assert!(logs.read("b1").is_err());
     }
 }

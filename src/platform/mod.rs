@@ -1,7 +1,98 @@
-//! The platform: what must be remembered between builds.
+//! The platform: what must be remembered between builds, and who may build when.
 //!
-//! [`ledger`] keeps apps, tokens, builds, slugs and releases.
+//! [`Platform`] ties the [`ledger`], the blob store, the repositories and the pipeline together;
+//! [`push`] and [`api_build`] are the two ways into it. Everything here blocks; nothing here knows
+//! HTTP.
 
+pub mod api_build;
+pub mod apps;
 pub mod clock;
+pub mod data;
+mod deploy;
+mod fetch;
 pub mod ledger;
+pub mod logs;
+pub mod push;
+pub mod queue;
+mod recover;
+mod scratch;
 pub mod token;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+
+use crate::output::Failure;
+use crate::pipeline::Machine;
+use crate::receive;
+use crate::sandbox::Cancel;
+use crate::store::Store;
+use data::DataDir;
+use ledger::Ledger;
+use logs::Logs;
+use queue::{AppLocks, Queue};
+
+/// What a server decides for its platform.
+pub struct Options {
+    pub machine: Machine,
+    pub max_builds: usize,
+    /// Whether the first push to an unknown name makes the app.
+    pub create_on_push: bool,
+    pub receive: receive::Limits,
+    /// Turns an error into what a person reads; the edge knows how.
+    pub explain: fn(&anyhow::Error) -> Failure,
+}
+
+/// One server's platform.
+pub struct Platform {
+    pub ledger: Ledger,
+    pub store: Store,
+    pub logs: Logs,
+    pub data: DataDir,
+    pub options: Options,
+    builds: Queue,
+    apps: AppLocks,
+    running: Mutex<HashMap<String, Cancel>>,
+}
+
+impl Platform {
+    /// Opens the platform of a data directory and completes what an earlier server left half done.
+    ///
+    /// # Errors
+    /// The platform's: the ledger or the store cannot be opened, or a recorded deploy not completed.
+    pub fn open(data: DataDir, options: Options) -> Result<Self> {
+        let platform = Self {
+            ledger: Ledger::open(&data.ledger())?,
+            store: Store::open(&data.slugs())?,
+            logs: Logs::new(data.logs()),
+            builds: Queue::new(options.max_builds),
+            apps: AppLocks::default(),
+            running: Mutex::default(),
+            data,
+            options,
+        };
+        platform.recover().context("completing what the last server began")?;
+        Ok(platform)
+    }
+
+    /// Asks for the end of a build under way; says whether it is.
+    pub fn cancel_build(&self, build_id: &str) -> bool {
+        let running = self.running();
+        running.get(build_id).inspect(|cancel| cancel.cancel()).is_some()
+    }
+
+    /// Asks for the end of all builds.
+    pub fn cancel_all(&self) {
+        self.running().values().for_each(Cancel::cancel);
+    }
+
+    /// How many builds are under way or wait.
+    pub fn builds_under_way(&self) -> usize {
+        self.running().len()
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<String, Cancel>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -7,8 +7,6 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use crate::sandbox::Cancel;
 
 /// How often a waiter looks whether its caller has gone.
@@ -110,13 +108,13 @@ impl Drop for Turn {
 
 /// A queue of one place for each app.
 #[derive(Debug, Clone, Default)]
-pub struct AppLocks(Arc<Mutex<HashMap<Uuid, Queue>>>);
+pub struct AppLocks(Arc<Mutex<HashMap<String, Queue>>>);
 
 impl AppLocks {
     /// The queue of an app.
-    pub fn of(&self, app: Uuid) -> Queue {
+    pub fn of(&self, app_id: &str) -> Queue {
         let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.entry(app).or_insert_with(|| Queue::new(1)).clone()
+        queues.entry(app_id.to_owned()).or_insert_with(|| Queue::new(1)).clone()
     }
 }
 

@@ -69,6 +69,11 @@ impl Cancel {
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
+
+    /// The flag itself, for code that looks at one while it works.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.0
+    }
 }
 
 /// When to kill a command that is still running.

@@ -1,0 +1,100 @@
+//! A build asked for by HTTP: the source is an archive behind a URL.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+
+use super::Platform;
+use super::deploy::{Job, announce};
+use super::fetch::fetch;
+use super::ledger::{App, Build, Deploy, SourceKind};
+use super::scratch::Scratch;
+use crate::buildpack::Reference;
+use crate::output::Output;
+use crate::pipeline::Source;
+use crate::sandbox::Cancel;
+
+/// What the caller asks for. Source: the Platform API's schema, `build.source_blob`.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// Of a tarball, http or https.
+    pub url: String,
+    /// `SHA256:<hex>` of the archive's bytes.
+    pub checksum: Option<String>,
+    pub version: Option<String>,
+    pub buildpacks: Vec<Reference>,
+}
+
+impl Platform {
+    /// Starts a build and returns its record at once; its log can be followed from now on.
+    ///
+    /// # Errors
+    /// The platform's: the build could not be recorded or its log not be started.
+    pub fn start_build(self: &Arc<Self>, app: &App, request: BuildRequest, user: &str) -> Result<Build> {
+        let version = request.version.as_deref();
+        let build = self.ledger.create_build(&app.id, SourceKind::Api, None, version, user)?;
+        let (tell, started) = channel();
+        let (platform, app, own) = (self.clone(), app.clone(), build.clone());
+        thread::Builder::new()
+            .name("build".to_owned())
+            .spawn(move || {
+                let cancel = Cancel::default();
+                let _under_way = platform.under_way(&own, &cancel);
+                let mut nobody = io::sink();
+                let mut log = match platform.logs.start(&own.id, &mut nobody) {
+                    Ok(log) => log,
+                    Err(error) => {
+                        let _ = tell.send(Err(error));
+                        return;
+                    }
+                };
+                // The caller waits for this, so that the log is there when it answers.
+                let _ = tell.send(Ok(()));
+                let mut out = Output::new(&mut log);
+                if let Err(error) = platform.build_archive(&app, &own, request, &cancel, &mut out) {
+                    platform.fail_build(&own, &error, &mut out);
+                }
+            })
+            .context("starting a build's thread")?;
+        match started.recv() {
+            Ok(Ok(())) => Ok(build),
+            Ok(Err(error)) => Err(error).context("starting the build's log"),
+            Err(_) => bail!("the build's thread ended before it began"),
+        }
+    }
+
+    fn build_archive(&self, app: &App, build: &Build, request: BuildRequest, cancel: &Cancel, out: &mut Output<'_>) -> Result<()> {
+        out.line(&format!("Build {}", build.id))?;
+        let _turn = self.apps.of(&app.id).enter(cancel, |ahead| {
+            out.line(&format!("Waiting: {ahead} other push to {} is under way or before this one.", app.name))
+        })?;
+        let scratch = Scratch::create(&self.data.scratch()).context("making a directory for the source")?;
+        let archive = scratch.path().join("source");
+        fetch(&request.url, request.checksum.as_deref(), &archive, cancel)?;
+        out.line("Building source:")?;
+        out.line("")?;
+        let mut reader = File::open(&archive).context("opening the fetched source")?;
+        let version = request.version.clone();
+        let job = Job {
+            app,
+            source: Source::Archive(&mut reader),
+            version: request.version,
+            buildpacks: request.buildpacks,
+            cancel,
+        };
+        let built = self.build(job, out)?;
+        let short = version.unwrap_or_else(|| built.record.digest.hex()).chars().take(8).collect::<String>();
+        let deployed = self.ledger.commit_deploy(&Deploy {
+            build_id: &build.id,
+            record: &built.record,
+            description: &format!("Deploy {short}"),
+            refs: None,
+        })?;
+        announce(app, &deployed.release, &built.record, out)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! Making and destroying apps, with all that belongs to them outside of the ledger.
+
+use anyhow::{Context, Result};
+
+use super::Platform;
+use super::ledger::{App, LedgerError};
+use crate::app::AppName;
+use crate::receive;
+use crate::sandbox::{Cancel, remove_tree};
+
+impl Platform {
+    /// Makes an app with an empty repository.
+    ///
+    /// # Errors
+    /// The caller's: the name is taken. The platform's: the repository cannot be made.
+    pub fn create_app(&self, name: &AppName, user: &str) -> Result<App> {
+        let app = self.ledger.create_app(name, user)?;
+        receive::init(&self.data.repository(&app.id)).context("making the app's repository")?;
+        tracing::info!(app = %app.name, id = app.id, "app created");
+        Ok(app)
+    }
+
+    /// The app that a push goes to; with `create_on_push` an unknown name makes it.
+    ///
+    /// # Errors
+    /// The caller's: there is no such app.
+    pub fn app_for_push(&self, name: &AppName, user: &str) -> Result<App> {
+        match self.ledger.app(name.as_str()) {
+            Err(LedgerError::NotFound { .. }) if self.options.create_on_push => self.create_app(name, user),
+            found => Ok(found?),
+        }
+    }
+
+    /// Removes an app: its record, releases, repository, cache and logs, and the slugs that no
+    /// other app has.
+    ///
+    /// # Errors
+    /// The platform's: something could not be removed; the app is gone from the ledger all the same.
+    pub fn destroy_app(&self, app: &App) -> Result<()> {
+        let _turn = self.apps.of(&app.id).enter(&Cancel::default(), |_| Ok(()))?;
+        let builds = self.ledger.builds(&app.id)?;
+        let unused = self.ledger.destroy_app(&app.id)?;
+        {
+            // While a build is under way its slug may be stored and not yet recorded, under the
+            // same digest as one of these: then they stay.
+            let running = self.running();
+            if running.is_empty() {
+                for slug in unused {
+                    self.store.remove(&slug.digest)?;
+                    self.store.remove(&slug.manifest)?;
+                }
+            }
+        }
+        for path in [self.data.repository(&app.id), self.data.cache(&app.id)] {
+            remove_tree(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+        for build in builds {
+            self.logs.remove(&build.id);
+        }
+        tracing::info!(app = %app.name, id = app.id, "app destroyed");
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! What a push and a build by the API share: a turn, the pipeline, and the lines around it.
+
+use std::io;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::Platform;
+use super::ledger::{App, Build, ReleaseRow};
+use super::scratch::Scratch;
+use crate::buildpack::Reference;
+use crate::output::Output;
+use crate::pipeline::{self, Built, Source};
+use crate::sandbox::{Cancel, Watch};
+use crate::slug::SlugRecord;
+
+/// Where a build's tree comes from, what it is called, who builds it.
+pub(super) struct Job<'a> {
+    pub app: &'a App,
+    pub source: Source<'a>,
+    pub version: Option<String>,
+    pub buildpacks: Vec<Reference>,
+    pub cancel: &'a Cancel,
+}
+
+impl Platform {
+    /// Registers a build as under way, so that it can be cancelled; dropping the value ends that.
+    pub(super) fn under_way(&self, build: &Build, cancel: &Cancel) -> UnderWay<'_> {
+        self.running().insert(build.id.clone(), cancel.clone());
+        UnderWay {
+            platform: self,
+            build_id: build.id.clone(),
+        }
+    }
+
+    /// Waits for a turn and builds.
+    pub(super) fn build(&self, job: Job<'_>, out: &mut Output<'_>) -> Result<Built> {
+        let wait = |ahead: usize| out.line(&format!("Waiting for a build to end: {} before this one.", count(ahead)));
+        let _turn = self.builds.enter(job.cancel, wait)?;
+        let scratch = Scratch::create(&self.data.scratch()).context("making a build's directory")?;
+        let machine = &self.options.machine;
+        let watch = Watch {
+            deadline: Some(Instant::now() + machine.limits.time),
+            cancel: job.cancel.clone(),
+        };
+        let config = self.ledger.config(&job.app.id)?;
+        let cache = self.data.cache(&job.app.id);
+        let build = pipeline::Build {
+            source: job.source,
+            version: job.version,
+            buildpacks: job.buildpacks,
+            config: &config,
+            cache: Some(&cache),
+            scratch: scratch.path(),
+        };
+        pipeline::build(build, machine, &self.store, &watch, out)
+    }
+
+    /// Ends a failed build: its lines, its record.
+    pub(super) fn fail_build(&self, build: &Build, error: &anyhow::Error, out: &mut Output<'_>) {
+        let failure = (self.options.explain)(error);
+        tracing::info!(build = build.id, failure = failure.id, error = format!("{error:#}"), "build failed");
+        // Nobody may be listening any more; the log still gets the lines.
+        let _ = out.failure(&failure);
+        let _ = out.problem("");
+        let _ = out.problem("Push failed");
+        if let Err(error) = self.ledger.finish_build_failed(&build.id, &failure) {
+            tracing::error!(build = build.id, %error, "a failed build is not recorded");
+        }
+    }
+}
+
+fn count(builds: usize) -> String {
+    match builds {
+        1 => "1 build is".to_owned(),
+        n => format!("{n} builds are"),
+    }
+}
+
+/// The lines after a release was made.
+pub(super) fn announce(app: &App, release: &ReleaseRow, record: &SlugRecord, out: &mut Output<'_>) -> io::Result<()> {
+    let types = &record.process_types;
+    out.step("Launching...")?;
+    out.detail(&format!("Released {}", release.version))?;
+    if types.contains_key("release") {
+        out.problem("The release command of the Procfile was not run: there is no release phase yet.")?;
+        out.problem(&format!("Run it with: slugline run -a {} release", app.name))?;
+    }
+    let what = if types.contains_key("web") { Some("web") } else { types.keys().next().map(String::as_str) };
+    let what = what.map_or_else(|| "-- COMMAND".to_owned(), str::to_owned);
+    out.detail(&format!("Run it with: slugline run -a {} {what}", app.name))?;
+    out.line("")?;
+    out.line("Verifying deploy... done.")
+}
+
+/// A build that can be cancelled.
+pub(super) struct UnderWay<'a> {
+    platform: &'a Platform,
+    build_id: String,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.platform.running().remove(&self.build_id);
+    }
+}

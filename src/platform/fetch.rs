@@ -1,0 +1,110 @@
+//! Fetches a source archive by http or https, within limits, and checks its checksum.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::digest::{Digest, Hashing};
+use crate::sandbox::Cancel;
+
+/// Largest archive that is fetched, compressed.
+pub const LIMIT_BYTES: u64 = 1 << 30;
+
+/// Longest time that a fetch may take.
+const TIME_LIMIT: Duration = Duration::from_secs(300);
+
+/// Why a source could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("the source's URL {url:?} is neither http nor https")]
+    Scheme { url: String },
+    #[error("the source's checksum {text:?} is not of the form SHA256:<64 hex digits>")]
+    ChecksumForm { text: String },
+    #[error("the source has the checksum {got}, and {expected} was announced")]
+    Checksum { expected: Digest, got: Digest },
+    #[error("the source is larger than {limit_bytes} bytes")]
+    TooLarge { limit_bytes: u64 },
+    #[error("fetching the source from {url}")]
+    Http { url: String, source: Box<ureq::Error> },
+    #[error("reading the source from {url}")]
+    Read { url: String, source: io::Error },
+    #[error("the build was cancelled")]
+    Cancelled,
+    #[error("{path}")]
+    Io { path: String, source: io::Error },
+}
+
+/// Fetches `url` into the new file `dest`.
+pub(super) fn fetch(url: &str, checksum: Option<&str>, dest: &Path, cancel: &Cancel) -> Result<(), FetchError> {
+    let expected = checksum.map(parse_checksum).transpose()?;
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err(FetchError::Scheme { url: url.to_owned() });
+    }
+    // A URL may carry a signature: messages show it without the query.
+    let shown = url.split(['?', '#']).next().unwrap_or_default().to_owned();
+    let config = ureq::Agent::config_builder().timeout_global(Some(TIME_LIMIT)).build();
+    let mut response = ureq::Agent::new_with_config(config).get(url).call().map_err(|error| FetchError::Http {
+        url: shown.clone(),
+        source: Box::new(error),
+    })?;
+    let io_error = |source| FetchError::Io {
+        path: dest.display().to_string(),
+        source,
+    };
+    let mut file = Hashing::new(File::create_new(dest).map_err(io_error)?);
+    let mut body = response.body_mut().as_reader();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        if cancel.is_cancelled() {
+            return Err(FetchError::Cancelled);
+        }
+        let n = body.read(&mut buffer).map_err(|source| FetchError::Read {
+            url: shown.clone(),
+            source,
+        })?;
+        if n == 0 {
+            break;
+        }
+        file.write_all(&buffer[..n]).map_err(io_error)?;
+        if file.bytes() > LIMIT_BYTES {
+            return Err(FetchError::TooLarge { limit_bytes: LIMIT_BYTES });
+        }
+    }
+    let (_, got, _) = file.finish();
+    match expected {
+        Some(expected) if expected != got => Err(FetchError::Checksum { expected, got }),
+        _ => Ok(()),
+    }
+}
+
+fn parse_checksum(text: &str) -> Result<Digest, FetchError> {
+    let error = || FetchError::ChecksumForm { text: text.chars().take(100).collect() };
+    let (name, digits) = text.split_once(':').ok_or_else(error)?;
+    if !name.eq_ignore_ascii_case("sha256") {
+        return Err(error());
+    }
+    format!("sha256:{}", digits.to_ascii_lowercase()).parse().map_err(|_| error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_are_heroku_s() {
+        let digest = Digest::of(b"x");
+        assert_eq!(parse_checksum(&format!("SHA256:{}", digest.hex())).unwrap(), digest);
+        assert!(parse_checksum("MD5:00").is_err());
+        assert!(parse_checksum("SHA256:00").is_err());
+    }
+
+    #[test]
+    fn only_http_is_fetched() {
+        let dir = tempfile::tempdir().unwrap();
+        for url in ["file:///etc/passwd", "ftp://x/y", "/etc/passwd", "--help"] {
+            let error = fetch(url, None, &dir.path().join("x"), &Cancel::default()).unwrap_err();
+            assert!(matches!(error, FetchError::Scheme { .. }), "{url}");
+        }
+    }
+}

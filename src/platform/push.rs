@@ -1,0 +1,235 @@
+//! A push, from its commands to its report.
+//!
+//! All or nothing: the pack waits in a quarantine while the build runs. Then, in this order: the
+//! slug is stored; one ledger transaction records the release and what the refs owe (the commit
+//! point); the pack is promoted; the refs move; the debt is closed. A push that ends before the
+//! commit point leaves no object and no ref; one that is cut after it is completed at the next start.
+
+use std::io::{BufRead, Write};
+
+use anyhow::{Context, Result};
+
+use super::Platform;
+use super::deploy::{Job, announce};
+use super::ledger::{App, Deploy, Deployed, RefCommand, RefIntent, SourceKind};
+use super::queue::Left;
+use crate::output::Output;
+use crate::pipeline::Source;
+use crate::receive::{self, Command, Quarantine, Request, Status};
+use crate::sandbox::Cancel;
+
+/// One push to an app.
+pub struct Push<'a> {
+    pub app: &'a App,
+    /// The name of the pusher's token.
+    pub user: &'a str,
+    pub request: &'a Request,
+    /// What follows the commands.
+    pub pack: &'a mut dyn BufRead,
+    pub cancel: &'a Cancel,
+}
+
+/// What became of a push.
+#[derive(Debug)]
+pub struct Pushed {
+    /// Of the pack: the reason why it was refused.
+    pub unpack: Result<(), String>,
+    /// Of each command, in their order.
+    pub statuses: Vec<Status>,
+}
+
+/// What git says for a push whose build failed.
+const DECLINED: &str = "pre-receive hook declined";
+
+impl Platform {
+    /// Carries a push out; what the pusher should read while it lasts goes to `progress`.
+    pub fn push(&self, push: Push<'_>, progress: &mut dyn Write) -> Pushed {
+        let commands = push.request.commands.len();
+        match self.try_push(push, progress) {
+            Ok(statuses) => Pushed {
+                unpack: Ok(()),
+                statuses,
+            },
+            Err(error) => {
+                let failure = (self.options.explain)(&error);
+                tracing::info!(failure = failure.id, error = format!("{error:#}"), "push refused");
+                let mut out = Output::new(progress);
+                // The pusher may be gone.
+                let _ = out.failure(&failure);
+                Pushed {
+                    unpack: Err(failure.summary),
+                    statuses: vec![Err("unpacker error".to_owned()); commands],
+                }
+            }
+        }
+    }
+
+    fn try_push(&self, push: Push<'_>, progress: &mut dyn Write) -> Result<Vec<Status>> {
+        let Push {
+            app,
+            user,
+            request,
+            pack,
+            cancel,
+        } = push;
+        let _turn = self.apps.of(&app.id).enter(cancel, |ahead| {
+            let line = format!("Waiting: {ahead} other push to {} is under way or before this one.", app.name);
+            Output::new(progress).line(&line)
+        })?;
+        let repository = self.data.repository(&app.id);
+        receive::init(&repository)?;
+        let statuses = receive::check(&repository, request)?;
+        if statuses.iter().all(Result::is_err) {
+            return Ok(statuses);
+        }
+        let limits = &self.options.receive;
+        let quarantine = Quarantine::receive(&repository, pack, request, limits, cancel.flag()).context("receiving the pack")?;
+        let allowed = request.commands.iter().zip(&statuses).filter(|(_, status)| status.is_ok());
+        let allowed = allowed.map(|(command, _)| command.clone()).collect::<Vec<_>>();
+
+        let Some(target) = receive::to_build(&allowed) else {
+            skip_notice(&allowed, &mut Output::new(progress))?;
+            quarantine.promote()?;
+            receive::apply(&repository, &allowed)?;
+            return Ok(statuses);
+        };
+        let commit = target.new.expect("a command that builds has a new value");
+        let release = Release {
+            app,
+            user,
+            commit,
+            allowed: &allowed,
+            cancel,
+        };
+        match self.release(&release, quarantine, progress) {
+            Ok(()) => Ok(statuses),
+            // The pusher has read why.
+            Err(Refused) => {
+                let declined = statuses.into_iter().map(|status| status.and(Err(DECLINED.to_owned())));
+                Ok(declined.collect())
+            }
+        }
+    }
+
+    /// Builds the pushed commit, releases it and moves the refs.
+    fn release(&self, release: &Release<'_>, quarantine: Quarantine, progress: &mut dyn Write) -> Result<(), Refused> {
+        let commit = release.commit.to_string();
+        let created = self.ledger.create_build(&release.app.id, SourceKind::Push, Some(&commit), None, release.user);
+        let build = created.map_err(|error| self.refuse(&error.into(), progress))?;
+        let _under_way = self.under_way(&build, release.cancel);
+        let mut log = match self.logs.start(&build.id, progress) {
+            Ok(log) => log,
+            Err(error) => {
+                let error = anyhow::Error::new(error).context("starting the build's log");
+                let mut sink = std::io::sink();
+                self.fail_build(&build, &error, &mut Output::new(&mut sink));
+                return Err(Refused);
+            }
+        };
+        let mut out = Output::new(&mut log);
+        let deployed = self.build_and_move(release, &build.id, quarantine, &mut out);
+        deployed.map_err(|error| {
+            self.fail_build(&build, &error, &mut out);
+            Refused
+        })
+    }
+
+    fn build_and_move(&self, release: &Release<'_>, build_id: &str, mut quarantine: Quarantine, out: &mut Output<'_>) -> Result<()> {
+        let repository = self.data.repository(&release.app.id);
+        out.line(&format!("Build {build_id}"))?;
+        out.line("Building source:")?;
+        out.line("")?;
+        let objects = quarantine.objects_dir().to_owned();
+        let job = Job {
+            app: release.app,
+            source: Source::Commit {
+                repository: &repository,
+                quarantine: Some(&objects),
+                commit: release.commit,
+            },
+            version: None,
+            buildpacks: Vec::new(),
+            cancel: release.cancel,
+        };
+        let built = self.build(job, out)?;
+
+        quarantine.keep()?;
+        let commands = release.allowed.iter().map(ref_command).collect::<Vec<_>>();
+        let short = &release.commit.to_string()[..8];
+        let deploy = Deploy {
+            build_id,
+            record: &built.record,
+            description: &format!("Deploy {short}"),
+            refs: Some(RefIntent {
+                quarantine: quarantine.name(),
+                commands: &commands,
+            }),
+        };
+        let deployed = match self.ledger.commit_deploy(&deploy) {
+            Ok(deployed) => deployed,
+            Err(error) => {
+                quarantine.discard()?;
+                return Err(error.into());
+            }
+        };
+        // From here on the deploy is a fact: what fails now is completed at the next start.
+        if let Err(error) = self.move_refs(&repository, quarantine, release.allowed, &deployed) {
+            tracing::error!(release = %deployed.release.version, error = format!("{error:#}"), "a release waits for the next start");
+            out.problem(&format!("{} is recorded, but the branch could not be moved yet.", deployed.release.version))?;
+            out.problem("It will be completed when the server starts again.")?;
+        }
+        // The release is made, whether or not anybody reads of it.
+        let _ = announce(release.app, &deployed.release, &built.record, out);
+        Ok(())
+    }
+
+    fn move_refs(&self, repository: &std::path::Path, quarantine: Quarantine, commands: &[Command], deployed: &Deployed) -> Result<()> {
+        quarantine.promote()?;
+        receive::apply(repository, commands)?;
+        if let Some(intent) = &deployed.intent {
+            self.ledger.close_intent(&intent.id)?;
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, error: &anyhow::Error, progress: &mut dyn Write) -> Refused {
+        let failure = (self.options.explain)(error);
+        tracing::error!(error = format!("{error:#}"), "a build could not be started");
+        // The pusher may be gone.
+        let _ = Output::new(progress).failure(&failure);
+        Refused
+    }
+}
+
+/// The pusher has been told why.
+struct Refused;
+
+struct Release<'a> {
+    app: &'a App,
+    user: &'a str,
+    commit: gix::ObjectId,
+    allowed: &'a [Command],
+    cancel: &'a Cancel,
+}
+
+fn ref_command(command: &Command) -> RefCommand {
+    let hex = |id: Option<gix::ObjectId>| {
+        let kind = command.new.or(command.old).map_or(gix::hash::Kind::Sha1, |id| id.kind());
+        id.unwrap_or_else(|| kind.null()).to_string()
+    };
+    RefCommand {
+        name: command.name.clone(),
+        old: hex(command.old),
+        new: hex(command.new),
+    }
+}
+
+/// One line for branches that are stored and not built.
+fn skip_notice(commands: &[Command], out: &mut Output<'_>) -> Result<(), Left> {
+    let branch = |command: &&Command| command.name.starts_with("refs/heads/") && command.new.is_some();
+    if commands.iter().any(|command| branch(&command)) {
+        out.line("Pushed to non-main branch, skipping build.").map_err(Left::Output)?;
+        out.line("To deploy a branch, push it to main: git push slugline BRANCH:main").map_err(Left::Output)?;
+    }
+    Ok(())
+}
