@@ -15,6 +15,8 @@ pub mod logs;
 pub mod push;
 pub mod queue;
 mod recover;
+pub mod resources;
+pub mod settings;
 mod scratch;
 pub mod token;
 

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::error::LedgerError;
 use super::releases::{NewRelease, add_release};
 use super::rows::{Intent, RefCommand, ReleaseRow, Slug};
-use super::{Ledger, apps, builds, new_id, sql};
+use super::{Ledger, builds, new_id, slugs, sql};
 use crate::platform::clock;
 use crate::release::Status;
 use crate::slug::SlugRecord;
@@ -57,7 +57,7 @@ impl Ledger {
             if build.cancelled {
                 return Err(LedgerError::BuildCancelled { id: build.id });
             }
-            let slug = add_slug(c, &build.app_id, deploy.record)?;
+            let slug = slugs::add(c, &build.app_id, deploy.record)?;
             let status = match deploy.refs {
                 Some(_) => Status::Pending,
                 None => Status::Succeeded,
@@ -115,44 +115,6 @@ impl Ledger {
     pub fn open_intents(&self) -> Result<Vec<Intent>, LedgerError> {
         self.read(|c| sql::intents(c))
     }
-
-    /// Records a slug that no build of this server made.
-    ///
-    /// # Errors
-    /// The caller's fault: there is no such app.
-    pub fn record_slug(&self, app_id: &str, record: &SlugRecord) -> Result<Slug, LedgerError> {
-        self.write(|c| add_slug(c, &apps::find(c, app_id)?.id, record))
-    }
-
-    /// Finds a slug.
-    ///
-    /// # Errors
-    /// The caller's fault: there is no such slug.
-    pub fn slug(&self, id: &str) -> Result<Slug, LedgerError> {
-        self.read(|c| find_slug(c, id))
-    }
-}
-
-pub(super) fn find_slug(c: &Connection, id: &str) -> Result<Slug, LedgerError> {
-    sql::slug(c, id)?.ok_or_else(|| LedgerError::NotFound {
-        what: "slug",
-        name: id.to_owned(),
-    })
-}
-
-pub(super) fn add_slug(
-    c: &Connection,
-    app_id: &str,
-    record: &SlugRecord,
-) -> Result<Slug, LedgerError> {
-    let slug = Slug {
-        id: new_id(),
-        app_id: app_id.to_owned(),
-        record: record.clone(),
-        created_at: clock::now(),
-    };
-    sql::insert_slug(c, &slug, &slug.buildpack_labels())?;
-    Ok(slug)
 }
 
 fn add_intent(

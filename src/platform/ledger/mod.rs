@@ -1,6 +1,6 @@
 //! The ledger: apps, tokens, builds, slugs, releases and the ref updates they owe.
 //!
-//! In goes a path, out come plain structs ([`rows`]). Each method is one transaction: it happens
+//! In goes a path, out come plain structs. Each method is one transaction: it happens
 //! wholly or not at all, and once it has returned it survives a crash and the loss of power.
 //! [`Ledger::commit_deploy`] is the commit point of a push.
 //!
@@ -9,15 +9,17 @@
 
 mod apps;
 mod builds;
+mod config;
 mod deploy;
 mod error;
 mod migrate;
 mod releases;
 mod rows;
+mod slugs;
 mod sources;
 mod sql;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tokens;
 
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -145,6 +147,21 @@ mod tests {
             let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
             assert_eq!(mode, FILE_MODE, "{:?}", entry.file_name());
         }
+    }
+
+    #[test]
+    fn a_commit_survives_the_loss_of_power() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger.db")).unwrap();
+        let connection = ledger.connection.lock().unwrap();
+        let pragma = |name| -> rusqlite::types::Value {
+            let value = connection.pragma_query_value(None, name, |row| row.get(0));
+            value.unwrap()
+        };
+        assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
+        // 2 is FULL.
+        assert_eq!(pragma("synchronous"), 2.into());
+        assert_eq!(pragma("foreign_keys"), 1.into());
     }
 
     #[test]

@@ -1,0 +1,454 @@
+//! What the operator of a server chose: `slugline.yml`, over it `SLUGLINE_*` variables, over those
+//! the command line.
+//!
+//! In go texts that the caller has read, out comes a [`Settings`] whose every value has been
+//! checked. A name that is not known is an error, never ignored: a limit with a typing mistake
+//! would be no limit.
+
+mod error;
+mod value;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde_yaml::Value;
+
+pub use error::{Place, SettingsError};
+use value::{StackName, build_env, number, parsed, scalar};
+
+use crate::config::ConfigVars;
+
+/// The name of the file, inside of the server's data directory.
+pub const FILE_NAME: &str = "slugline.yml";
+
+/// What every variable of ours starts with.
+const VARIABLE_PREFIX: &str = "SLUGLINE_";
+
+/// Variables of the clients' commands and of the place of the data; none is a setting.
+const OTHER_VARIABLES: [&str; 4] = [
+    "SLUGLINE_APP",
+    "SLUGLINE_DATA",
+    "SLUGLINE_TOKEN",
+    "SLUGLINE_URL",
+];
+
+/// The settings' names in the file; the variables are these in capitals, the command line's
+/// options these with `-` for `_`.
+pub const NAMES: [&str; 10] = [
+    "build_env",
+    "build_timeout_seconds",
+    "create_on_push",
+    "listen",
+    "log_format",
+    "max_builds",
+    "push_limit_bytes",
+    "slug_limit_bytes",
+    "slug_warning_bytes",
+    "stack",
+];
+
+const DEFAULT_PORT: u16 = 7007;
+/// Source: Heroku's limit on a build's time.
+const DEFAULT_BUILD_TIMEOUT: Duration = Duration::from_secs(1500);
+const DEFAULT_PUSH_LIMIT_BYTES: u64 = 1 << 30;
+/// Source: Heroku's limit on a compressed slug, since 2026.
+const DEFAULT_SLUG_LIMIT_BYTES: u64 = 1 << 30;
+const DEFAULT_SLUG_WARNING_BYTES: u64 = 500 << 20;
+
+const MAX_BUILDS: RangeInclusive<u64> = 1..=1024;
+const BUILD_TIMEOUT_SECONDS: RangeInclusive<u64> = 1..=86_400;
+const BYTES: RangeInclusive<u64> = 1..=1 << 50;
+
+/// How a server writes its own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Human,
+    /// One object a line.
+    Json,
+}
+
+/// What the defaults depend on.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    pub cores: NonZeroUsize,
+    /// As [`stack_of_os_release`] says it.
+    pub stack: String,
+}
+
+/// The options of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    /// Builds that run at once; more wait.
+    pub max_builds: usize,
+    /// Whether a push to an app that does not exist makes the app.
+    pub create_on_push: bool,
+    pub log_format: LogFormat,
+    pub build_timeout: Duration,
+    pub push_limit_bytes: u64,
+    /// Of the compressed slug, as is the warning.
+    pub slug_limit_bytes: u64,
+    pub slug_warning_bytes: u64,
+    pub stack: String,
+    /// Extra environment of every build: mirrors, proxies, certificates. Values may be secret.
+    pub build_env: ConfigVars,
+}
+
+impl Settings {
+    /// What holds where nothing was chosen.
+    pub fn defaults(machine: &Machine) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            max_builds: machine.cores.get(),
+            create_on_push: false,
+            log_format: LogFormat::Human,
+            build_timeout: DEFAULT_BUILD_TIMEOUT,
+            push_limit_bytes: DEFAULT_PUSH_LIMIT_BYTES,
+            slug_limit_bytes: DEFAULT_SLUG_LIMIT_BYTES,
+            slug_warning_bytes: DEFAULT_SLUG_WARNING_BYTES,
+            stack: machine.stack.clone(),
+            build_env: ConfigVars::default(),
+        }
+    }
+
+    /// Reads the settings: the text of `slugline.yml` if there is one, then the environment's
+    /// variables (others than `SLUGLINE_*` are passed over), then the command line's values, each
+    /// under a name of [`NAMES`].
+    ///
+    /// # Errors
+    /// The operator's fault: an unknown name, or a value that its setting does not take.
+    pub fn read(
+        machine: &Machine,
+        file: Option<&str>,
+        variables: impl IntoIterator<Item = (String, String)>,
+        arguments: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Result<Self, SettingsError> {
+        let mut settings = Self::defaults(machine);
+        if let Some(text) = file {
+            settings.read_file(text)?;
+        }
+        for (name, value) in variables {
+            let Some(setting) = name.strip_prefix(VARIABLE_PREFIX) else {
+                continue;
+            };
+            if OTHER_VARIABLES.contains(&name.as_str()) {
+                continue;
+            }
+            let setting = setting.to_lowercase();
+            settings.set(&setting, &Value::String(value), &Place::Variable { name })?;
+        }
+        for (name, value) in arguments {
+            let place = Place::Argument { name: name.into() };
+            settings.set(name, &Value::String(value), &place)?;
+        }
+        Ok(settings)
+    }
+
+    fn read_file(&mut self, text: &str) -> Result<(), SettingsError> {
+        let mapping = match serde_yaml::from_str(text).map_err(SettingsError::Yaml)? {
+            Value::Null => return Ok(()),
+            Value::Mapping(mapping) => mapping,
+            _ => return Err(SettingsError::Form),
+        };
+        for (key, value) in &mapping {
+            let name = scalar(key).ok_or(SettingsError::Form)?;
+            let line = line_of(text, &name);
+            let place = Place::File {
+                name: name.clone(),
+                line,
+            };
+            self.set(&name, value, &place)?;
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, name: &str, value: &Value, place: &Place) -> Result<(), SettingsError> {
+        match name {
+            "build_env" => self.build_env = build_env(value, place)?,
+            "build_timeout_seconds" => {
+                let seconds = number(value, place, "seconds", BUILD_TIMEOUT_SECONDS)?;
+                self.build_timeout = Duration::from_secs(seconds);
+            }
+            "create_on_push" => self.create_on_push = parsed(value, place, "true or false")?,
+            "listen" => {
+                let expected = "an address and a port, such as 127.0.0.1:7007";
+                self.listen = parsed(value, place, expected)?;
+            }
+            "log_format" => self.log_format = parsed(value, place, "human or json")?,
+            "max_builds" => {
+                let builds = number(value, place, "builds", MAX_BUILDS)?;
+                self.max_builds = usize::try_from(builds).unwrap_or(usize::MAX);
+            }
+            "push_limit_bytes" => self.push_limit_bytes = number(value, place, "bytes", BYTES)?,
+            "slug_limit_bytes" => self.slug_limit_bytes = number(value, place, "bytes", BYTES)?,
+            "slug_warning_bytes" => self.slug_warning_bytes = number(value, place, "bytes", BYTES)?,
+            "stack" => self.stack = parsed::<StackName>(value, place, StackName::EXPECTED)?.0,
+            _ => {
+                return Err(SettingsError::Unknown {
+                    place: place.clone(),
+                    nearest: nearest(name),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names the stack of a machine from the text of its `/etc/os-release`: `debian-12`.
+///
+/// A text without a usable name gives `linux`. Source: os-release(5).
+pub fn stack_of_os_release(text: &str) -> String {
+    let field = |name: &str| {
+        text.lines()
+            .filter_map(|line| line.trim().split_once('='))
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.trim_matches(['"', '\'']))
+            .filter(|value| !value.is_empty())
+    };
+    let stack = match (field("ID"), field("VERSION_ID")) {
+        (Some(id), Some(version)) => format!("{id}-{version}"),
+        (Some(id), None) => id.to_owned(),
+        (None, _) => String::new(),
+    };
+    stack
+        .parse()
+        .map_or_else(|()| "linux".to_owned(), |StackName(name)| name)
+}
+
+/// The line, counted from 1, where a key of the outermost mapping stands.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let is_key = |line: &str| {
+        line.trim_start_matches(['"', '\''])
+            .strip_prefix(key)
+            .is_some_and(|rest| rest.trim_start_matches(['"', '\'', ' ']).starts_with(':'))
+    };
+    text.lines().position(is_key).map(|index| index + 1)
+}
+
+/// The setting whose name is most like `name`; none where none is.
+fn nearest(name: &str) -> Option<&'static str> {
+    let name = name.to_lowercase().replace('-', "_");
+    let distance = |setting: &&str| strsim::damerau_levenshtein(&name, setting);
+    // More mistakes than a third of the letters, and the guess would be noise.
+    NAMES
+        .into_iter()
+        .min_by_key(distance)
+        .filter(|setting| distance(setting) <= setting.len().div_ceil(3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine {
+            cores: NonZeroUsize::new(4).unwrap(),
+            stack: "debian-12".into(),
+        }
+    }
+
+    fn of_file(text: &str) -> Result<Settings, SettingsError> {
+        Settings::read(&machine(), Some(text), [], [])
+    }
+
+    fn of_variable(name: &str, value: &str) -> Result<Settings, SettingsError> {
+        Settings::read(&machine(), None, [(name.into(), value.into())], [])
+    }
+
+    /// An error and its sources, joined.
+    fn message(result: Result<Settings, SettingsError>) -> String {
+        let error = result.unwrap_err();
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        text
+    }
+
+    #[test]
+    fn an_empty_file_and_none_give_the_defaults() {
+        let defaults = Settings::defaults(&machine());
+        for text in ["", "\n# nothing yet\n", "build_env:\n", "---\n"] {
+            assert_eq!(of_file(text).unwrap(), defaults, "{text:?}");
+        }
+        assert_eq!(Settings::read(&machine(), None, [], []).unwrap(), defaults);
+        assert_eq!(defaults.listen.to_string(), "127.0.0.1:7007");
+        assert_eq!(defaults.max_builds, 4);
+    }
+
+    #[test]
+    fn every_setting_can_be_in_the_file() {
+        let text = "\
+build_env:
+  HTTPS_PROXY: http://proxy.internal:3128
+  RETRIES: 3
+build_timeout_seconds: 60
+create_on_push: true
+listen: '[::]:80'
+log_format: json
+max_builds: 2
+push_limit_bytes: 1000
+slug_limit_bytes: 2000
+slug_warning_bytes: 500
+stack: ubuntu-24.04
+";
+        let mut build_env = ConfigVars::default();
+        build_env
+            .set("HTTPS_PROXY", "http://proxy.internal:3128")
+            .unwrap();
+        build_env.set("RETRIES", "3").unwrap();
+        let expected = Settings {
+            listen: "[::]:80".parse().unwrap(),
+            max_builds: 2,
+            create_on_push: true,
+            log_format: LogFormat::Json,
+            build_timeout: Duration::from_secs(60),
+            push_limit_bytes: 1000,
+            slug_limit_bytes: 2000,
+            slug_warning_bytes: 500,
+            stack: "ubuntu-24.04".into(),
+            build_env,
+        };
+        assert_eq!(of_file(text).unwrap(), expected);
+        for name in NAMES {
+            assert!(text.contains(&format!("{name}:")), "{name}");
+        }
+    }
+
+    #[test]
+    fn variables_go_over_the_file_and_arguments_over_both() {
+        let variables = [
+            ("SLUGLINE_MAX_BUILDS", "3"),
+            ("SLUGLINE_STACK", "mine"),
+            ("SLUGLINE_BUILD_ENV", r#"{"A": "1", "B": 2}"#),
+            ("SLUGLINE_TOKEN", "secret"),
+            ("SLUGLINE_DATA", "/data"),
+            ("PATH", "/bin"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let file = "max_builds: 2\nlog_format: json\nstack: theirs\n";
+        let arguments = [("max_builds", "5".to_owned())];
+        let settings = Settings::read(&machine(), Some(file), variables, arguments).unwrap();
+        assert_eq!(settings.max_builds, 5);
+        assert_eq!(settings.stack, "mine");
+        assert_eq!(settings.log_format, LogFormat::Json);
+        assert_eq!(
+            settings.build_env.iter().collect::<Vec<_>>(),
+            [("A", "1"), ("B", "2")]
+        );
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_with_the_nearest() {
+        insta::assert_snapshot!(
+            message(of_file("# mine\nlisten: 127.0.0.1:80\nmax_build: 2\n")),
+            @"unknown option `max_build` in slugline.yml (line 3); did you mean `max_builds`?"
+        );
+        insta::assert_snapshot!(
+            message(of_file("{slug-limit-bytes: 2}")),
+            @"unknown option `slug-limit-bytes` in slugline.yml; did you mean `slug_limit_bytes`?"
+        );
+        insta::assert_snapshot!(
+            message(of_file("database: postgres\n")),
+            @"unknown option `database` in slugline.yml (line 1)"
+        );
+        insta::assert_snapshot!(
+            message(of_variable("SLUGLINE_LISTN", "x")),
+            @"unknown variable SLUGLINE_LISTN; did you mean SLUGLINE_LISTEN?"
+        );
+        let arguments = [("max_build", "2".to_owned())];
+        insta::assert_snapshot!(
+            message(Settings::read(&machine(), None, [], arguments)),
+            @"unknown argument --max-build; did you mean --max-builds?"
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_what_it_takes() {
+        insta::assert_snapshot!(
+            message(of_file("max_builds: 0\n")),
+            @r#"option `max_builds` in slugline.yml (line 1) is "0"; it takes a whole number of builds from 1 to 1024"#
+        );
+        insta::assert_snapshot!(
+            message(of_file("listen: 7007\n")),
+            @r#"option `listen` in slugline.yml (line 1) is "7007"; it takes an address and a port, such as 127.0.0.1:7007"#
+        );
+        insta::assert_snapshot!(
+            message(of_file("create_on_push: yes please\n")),
+            @r#"option `create_on_push` in slugline.yml (line 1) is "yes please"; it takes true or false"#
+        );
+        insta::assert_snapshot!(
+            message(of_variable("SLUGLINE_LOG_FORMAT", "xml")),
+            @r#"variable SLUGLINE_LOG_FORMAT is "xml"; it takes human or json"#
+        );
+        insta::assert_snapshot!(
+            message(of_file("stack: [a]\n")),
+            @"option `stack` in slugline.yml (line 1) is a list; it takes 1 to 50 letters, digits, dots and dashes, such as debian-12"
+        );
+        insta::assert_snapshot!(
+            message(of_file("build_timeout_seconds:\n")),
+            @"option `build_timeout_seconds` in slugline.yml (line 1) is empty; it takes a whole number of seconds from 1 to 86400"
+        );
+        for text in [
+            "push_limit_bytes: -1",
+            "slug_limit_bytes: 1.5",
+            "slug_warning_bytes: 1 GB",
+            "max_builds: 1025",
+            "stack: ../x",
+        ] {
+            let error = of_file(text).unwrap_err();
+            assert!(matches!(error, SettingsError::Value { .. }), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_build_env_that_is_refused_keeps_its_values_secret() {
+        insta::assert_snapshot!(
+            message(of_file("build_env:\n  A-B: hunter2\n")),
+            @r#"option `build_env` in slugline.yml (line 1) is refused: the config var name "A-B" may hold only letters, digits and _, and must not start with a digit"#
+        );
+        insta::assert_snapshot!(
+            message(of_variable("SLUGLINE_BUILD_ENV", "A=hunter2")),
+            @r#"variable SLUGLINE_BUILD_ENV is another text; it takes a mapping of names to values, such as {"NAME": "value"}"#
+        );
+        insta::assert_snapshot!(
+            message(of_file("build_env: {A: [hunter2]}")),
+            @r#"option `build_env` in slugline.yml (line 1) is a mapping whose values are no texts; it takes a mapping of names to values, such as {"NAME": "value"}"#
+        );
+        let settings = of_file("build_env: {A: hunter2}").unwrap();
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_mapping_is_refused() {
+        insta::assert_snapshot!(
+            message(of_file("- listen\n")),
+            @"slugline.yml is no list of `option: value` lines"
+        );
+        let text = message(of_file("max_builds: 1\nmax_builds: 2\n"));
+        assert!(text.contains("duplicate"), "{text}");
+        let text = message(of_file("listen: 'x\n"));
+        assert!(text.contains("line"), "{text}");
+    }
+
+    #[test]
+    fn the_stack_is_named_after_the_system() {
+        for (text, stack) in [
+            (
+                "NAME=\"Debian\"\nVERSION_ID=\"12\"\nID=debian\n",
+                "debian-12",
+            ),
+            ("ID=ubuntu\nVERSION_ID='24.04'\n", "ubuntu-24.04"),
+            ("ID=arch\n", "arch"),
+            ("VERSION_ID=1\n", "linux"),
+            ("ID=\"../x\"\n", "linux"),
+            ("", "linux"),
+        ] {
+            assert_eq!(stack_of_os_release(text), stack, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The values of settings: a YAML value in, a checked value out, or what it should have been.
+
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use serde_yaml::{Mapping, Value};
+
+use super::LogFormat;
+use super::error::{Place, SettingsError};
+use crate::config::ConfigVars;
+
+/// The text of a value that is no list and no mapping.
+pub(super) fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Number(value) => Some(value.to_string()),
+        Value::String(value) => Some(value.clone()),
+        _ => None,
+    }
+}
+
+/// What a message calls a value.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "empty".to_owned(),
+        Value::Sequence(_) => "a list".to_owned(),
+        Value::Mapping(_) => "a mapping".to_owned(),
+        other => scalar(other).map_or_else(
+            || "a tagged value".to_owned(),
+            |text| format!("{:?}", text.chars().take(100).collect::<String>()),
+        ),
+    }
+}
+
+fn refused(value: &Value, place: &Place, expected: impl Into<String>) -> SettingsError {
+    SettingsError::Value {
+        place: place.clone(),
+        got: shown(value),
+        expected: expected.into(),
+    }
+}
+
+pub(super) fn parsed<T: FromStr>(
+    value: &Value,
+    place: &Place,
+    expected: &str,
+) -> Result<T, SettingsError> {
+    scalar(value)
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| refused(value, place, expected))
+}
+
+pub(super) fn number(
+    value: &Value,
+    place: &Place,
+    unit: &str,
+    range: RangeInclusive<u64>,
+) -> Result<u64, SettingsError> {
+    let number = scalar(value).and_then(|text| text.parse().ok());
+    number.filter(|got| range.contains(got)).ok_or_else(|| {
+        let (first, last) = (range.start(), range.end());
+        let expected = format!("a whole number of {unit} from {first} to {last}");
+        refused(value, place, expected)
+    })
+}
+
+/// Takes a mapping, or a text that holds one: a variable writes `{"NAME": "value"}`.
+pub(super) fn build_env(value: &Value, place: &Place) -> Result<ConfigVars, SettingsError> {
+    // Its values may be secret, so no message shows what was got but by its kind.
+    let refused = |got: &str| SettingsError::Value {
+        place: place.clone(),
+        got: got.to_owned(),
+        expected: r#"a mapping of names to values, such as {"NAME": "value"}"#.to_owned(),
+    };
+    let mapping: Mapping = match value {
+        Value::Null => Mapping::new(),
+        Value::Mapping(mapping) => mapping.clone(),
+        Value::String(text) => serde_yaml::from_str(text).map_err(|_| refused("another text"))?,
+        Value::Sequence(_) => return Err(refused("a list")),
+        _ => return Err(refused("a single value")),
+    };
+    let mut vars = ConfigVars::default();
+    for (name, value) in &mapping {
+        let name = scalar(name).ok_or_else(|| refused("a mapping whose names are no texts"))?;
+        let value = scalar(value).ok_or_else(|| refused("a mapping whose values are no texts"))?;
+        vars.set(&name, &value)
+            .map_err(|source| SettingsError::BuildEnv {
+                place: place.clone(),
+                source,
+            })?;
+    }
+    Ok(vars)
+}
+
+impl FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
+}
+
+/// A stack's name, which stands in log lines and file names.
+pub(super) struct StackName(pub(super) String);
+
+impl StackName {
+    pub(super) const EXPECTED: &str = "1 to 50 letters, digits, dots and dashes, such as debian-12";
+}
+
+impl FromStr for StackName {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if (1..=50).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(allowed)
+        {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(())
+        }
+    }
+}
