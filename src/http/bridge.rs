@@ -103,9 +103,19 @@ impl BodyWriter {
         self.keep_alive.store(true, Ordering::SeqCst);
     }
 
-    /// From now on no keep-alive may stand between the bytes.
-    pub fn disable_keep_alive(&self) {
-        self.keep_alive.store(false, Ordering::SeqCst);
+    /// The switch, for whoever hands the writer on.
+    pub fn keep_alive(&self) -> KeepAlive {
+        KeepAlive(self.keep_alive.clone())
+    }
+}
+
+/// Switches a response's keep-alives off.
+pub struct KeepAlive(Arc<AtomicBool>);
+
+impl KeepAlive {
+    /// From now on nothing may stand between the bytes.
+    pub fn disable(&self) {
+        self.0.store(false, Ordering::SeqCst);
     }
 }
 

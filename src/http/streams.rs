@@ -1,0 +1,131 @@
+//! What goes over the wire as a stream, behind signed URLs: build output, slugs, sources.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_LENGTH, HeaderValue};
+use hyper::{Request, StatusCode};
+
+use super::bridge::{BodyReader, BodyWriter, channel};
+use super::reply::{Reply, json_reply, not_found, stream, text};
+use super::{Server, auth};
+use crate::digest::Digest;
+use crate::sandbox::Cancel;
+
+/// Largest source that can be put.
+const SOURCE_LIMIT_BYTES: u64 = 1 << 30;
+
+/// Whether the request carries a signature or a token of its own.
+async fn allowed<B>(server: &Server, request: &Request<B>) -> bool {
+    let uri = request.uri();
+    let signed = server.signer.allows(request.method().as_str(), uri.path(), uri.query().unwrap_or_default());
+    signed || matches!(auth::token(server, request).await, Ok(Some(_)))
+}
+
+fn refused() -> Reply {
+    text(StatusCode::FORBIDDEN, "This link is not valid, or has expired. Ask for the resource again to get a new one.")
+}
+
+/// `GET /builds/ID/output`: the build's log, followed to its end.
+pub(super) async fn build_output(server: &Server, id: &str, request: &Request<Incoming>) -> Reply {
+    if !allowed(server, request).await {
+        return refused();
+    }
+    // The ledger knows the id: it cannot name a file elsewhere.
+    if server.platform.ledger.build(id).is_err() {
+        return not_found("There is no such build.");
+    }
+    match server.platform.logs.read(id) {
+        Ok(log) => send("text/plain; charset=utf-8", None, log),
+        Err(_) => not_found("The log of this build is no more."),
+    }
+}
+
+/// `GET /blobs/DIGEST`: a slug or a manifest, verified while it is sent.
+pub(super) async fn blob(server: &Server, digest: &str, request: &Request<Incoming>) -> Reply {
+    if !allowed(server, request).await {
+        return refused();
+    }
+    let Ok(digest) = digest.parse::<Digest>() else {
+        return not_found("There is no such blob.");
+    };
+    let size = fs::metadata(server.platform.store.path_of(&digest)).map(|meta| meta.len());
+    match (size, server.platform.store.read_verified(&digest)) {
+        (Ok(size), Ok(blob)) => send("application/gzip", Some(size), blob),
+        _ => not_found("There is no such blob."),
+    }
+}
+
+/// `GET /sources/ID`: what was put there.
+pub(super) async fn read_source(server: &Server, id: &str, request: &Request<Incoming>) -> Reply {
+    if !allowed(server, request).await {
+        return refused();
+    }
+    let known = server.platform.ledger.source(id).is_ok();
+    match File::open(server.platform.data.source(id)) {
+        Ok(file) if known => {
+            let size = file.metadata().map(|meta| meta.len()).ok();
+            send("application/gzip", size, file)
+        }
+        _ => not_found("Nothing was put to this source yet."),
+    }
+}
+
+/// `PUT /sources/ID`: takes an archive.
+pub(super) async fn write_source(server: &Server, id: &str, request: Request<Incoming>) -> Reply {
+    if !allowed(server, &request).await {
+        return refused();
+    }
+    if server.platform.ledger.source(id).is_err() {
+        return not_found("There is no such source.");
+    }
+    let path = server.platform.data.source(id);
+    let body = BodyReader::new(request.into_body());
+    let written = tokio::task::spawn_blocking(move || -> io::Result<bool> {
+        let part = path.with_extension("part");
+        let mut file = File::create(&part)?;
+        let mut body = body.take(SOURCE_LIMIT_BYTES + 1);
+        let bytes = io::copy(&mut body, &mut file)?;
+        if bytes > SOURCE_LIMIT_BYTES {
+            io::copy(body.get_mut(), &mut io::sink())?;
+            fs::remove_file(&part)?;
+            return Ok(false);
+        }
+        fs::rename(&part, &path)?;
+        Ok(true)
+    });
+    match written.await {
+        Ok(Ok(true)) => json_reply(StatusCode::OK, &serde_json::json!({})),
+        Ok(Ok(false)) => text(StatusCode::PAYLOAD_TOO_LARGE, "A source may have 1 GiB at most."),
+        _ => text(StatusCode::INTERNAL_SERVER_ERROR, "The source could not be written."),
+    }
+}
+
+/// Sends what a reader gives, read on a blocking thread.
+fn send(content_type: &'static str, size_bytes: Option<u64>, mut reader: impl Read + Send + 'static) -> Reply {
+    let (mut writer, body) = channel(b"", Cancel::default());
+    tokio::task::spawn_blocking(move || {
+        // A client that leaves, or a blob that proves damaged, cuts the response short; with a
+        // length announced the client sees that it is not whole.
+        if let Err(error) = copy(&mut reader, &mut writer) {
+            tracing::debug!(%error, "a stream was cut short");
+        }
+    });
+    let mut reply = stream(content_type, body);
+    if let Some(size) = size_bytes {
+        reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(size));
+    }
+    reply
+}
+
+/// Like `io::copy`, with larger pieces.
+fn copy(reader: &mut impl Read, writer: &mut BodyWriter) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok(()),
+            n => writer.write_all(&buffer[..n])?,
+        }
+    }
+}
