@@ -5,7 +5,7 @@ use flate2::write::GzEncoder;
 use tar::{EntryType, Header};
 
 use super::*;
-use crate::pack::{Error, Limits, Refusal, extract, extract_within, manifest_within, pack_within};
+use crate::pack::{Error, Refusal, extract};
 use crate::slug::EntryKind;
 
 /// Writes tars that no honest tool would.
