@@ -22,12 +22,14 @@ pub enum Error {
     #[error("malformed tar at byte {offset}: {why}")]
     Malformed { offset: u64, why: &'static str },
     /// An entry that no slug may have; `entry` is escaped as in a manifest.
-    #[error("entry {entry:?} is refused")]
+    #[error("entry `{entry}` is refused")]
     Refused { entry: String, source: Refusal },
     #[error("more than {limit} entries")]
     TooManyEntries { limit: u64 },
     #[error("a tar of more than {limit_bytes} bytes")]
     TooManyBytes { limit_bytes: u64 },
+    #[error("paths and link targets of more than {limit_bytes} bytes")]
+    TooManyNames { limit_bytes: u64 },
     /// The directory to extract to is missing, no directory or not empty.
     #[error("{} is no empty directory", path.display())]
     NotEmpty {
@@ -64,13 +66,13 @@ pub enum Refusal {
     #[error("a file whose name ends as a directory's")]
     FileNamedAsDirectory,
     /// `link` is escaped as in a manifest.
-    #[error("its path goes through the symlink {link:?}")]
+    #[error("its path goes through the symlink `{link}`")]
     ThroughSymlink { link: String },
-    #[error("its path goes through the file {file:?}")]
+    #[error("its path goes through the file `{file}`")]
     ThroughFile { file: String },
     #[error("a second entry of that name")]
     Duplicate,
-    #[error("a hard link to {target:?}, which is no file before it in the slug")]
+    #[error("a hard link to `{target}`, which is no file before it in the slug")]
     HardLink { target: String },
     #[error("a device or fifo")]
     Device,

@@ -20,18 +20,37 @@ const PATH_BYTES: usize = 4095;
 /// What a slug may cost its reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Those of the tar, and directories that its paths go through without an entry of their own.
     pub entries: u64,
     /// Of the tar inside.
     pub tar_bytes: u64,
+    /// Of all paths and link targets together, which are held in memory.
+    pub name_bytes: u64,
 }
 
 impl Default for Limits {
-    /// A million entries and 16 GiB.
+    /// A million entries, a tar of 16 GiB, and 256 MiB of names.
     fn default() -> Self {
         Self {
             entries: 1_000_000,
             tar_bytes: 16 << 30,
+            name_bytes: 256 << 20,
         }
+    }
+}
+
+impl Limits {
+    /// Checks all but the tar's size.
+    pub(super) fn check(&self, entries: u64, name_bytes: u64) -> Result<(), Error> {
+        if entries > self.entries {
+            let limit = self.entries;
+            return Err(Error::TooManyEntries { limit });
+        }
+        if name_bytes > self.name_bytes {
+            let limit_bytes = self.name_bytes;
+            return Err(Error::TooManyNames { limit_bytes });
+        }
+        Ok(())
     }
 }
 
@@ -39,8 +58,9 @@ impl Default for Limits {
 pub struct Members<R> {
     archive: Archive<R>,
     limits: Limits,
-    /// Entries of the tar, the app's root among them.
+    /// As [`Limits`] counts them, the app's root among them.
     entries: u64,
+    name_bytes: u64,
     /// How many members were given out, the root not counted.
     given: usize,
     seen: HashMap<Vec<u8>, Seen>,
@@ -88,6 +108,7 @@ impl<R: Read> Members<R> {
             archive: Archive::new(tar, limits.tar_bytes),
             limits: *limits,
             entries: 0,
+            name_bytes: 0,
             given: 0,
             seen: HashMap::from([(Vec::new(), Seen::Parent)]),
         }
@@ -102,24 +123,18 @@ impl<R: Read> Members<R> {
     pub fn next(&mut self) -> Result<Option<Member>, Error> {
         while let Some(raw) = self.archive.next()? {
             self.entries += 1;
-            if self.entries > self.limits.entries {
-                return Err(Error::TooManyEntries {
-                    limit: self.limits.entries,
-                });
-            }
             let is_directory = raw.kind == EntryType::Directory;
             // `tar -C dir .` starts with the directory above `./app/`.
             if is_directory && matches!(&raw.name[..], b"." | b"./") {
                 continue;
             }
             let name = raw.name.clone();
-            return match self.member(raw) {
-                Ok(member) => Ok(Some(member)),
-                Err(source) => Err(Error::Refused {
-                    entry: escape(&name),
-                    source,
-                }),
-            };
+            let member = self.member(raw).map_err(|source| Error::Refused {
+                entry: escape(&name),
+                source,
+            })?;
+            self.limits.check(self.entries, self.name_bytes)?;
+            return Ok(Some(member));
         }
         Ok(None)
     }
@@ -131,6 +146,7 @@ impl<R: Read> Members<R> {
 
     fn member(&mut self, raw: Raw) -> Result<Member, Refusal> {
         let path = relative(&raw.name)?;
+        self.name_bytes += (path.len() + raw.link.len()) as u64;
         let (seen, kind) = match raw.kind {
             EntryType::Directory => (Seen::Directory, MemberKind::Directory),
             _ if path.is_empty() => return Err(Refusal::AppIsNoDirectory),
@@ -200,6 +216,8 @@ impl<R: Read> Members<R> {
                     });
                 }
                 None => {
+                    self.entries += 1;
+                    self.name_bytes += parent.len() as u64;
                     self.seen.insert(parent.to_vec(), Seen::Parent);
                 }
             }
@@ -217,11 +235,6 @@ fn relative(name: &[u8]) -> Result<Vec<u8>, Refusal> {
     if name.is_empty() || name.contains(&0) {
         return Err(Refusal::BadName);
     }
-    if name.len() > PATH_BYTES {
-        return Err(Refusal::LongName {
-            limit_bytes: PATH_BYTES,
-        });
-    }
     if name.starts_with(b"/") {
         return Err(Refusal::Absolute);
     }
@@ -233,8 +246,14 @@ fn relative(name: &[u8]) -> Result<Vec<u8>, Refusal> {
             component => components.push(component),
         }
     }
-    match components.split_first() {
-        Some((&b"app", rest)) => Ok(rest.join(&b'/')),
-        _ => Err(Refusal::OutsideApp),
+    let path = match components.split_first() {
+        Some((&b"app", rest)) => rest.join(&b'/'),
+        _ => return Err(Refusal::OutsideApp),
+    };
+    if path.len() > PATH_BYTES {
+        return Err(Refusal::LongName {
+            limit_bytes: PATH_BYTES,
+        });
     }
+    Ok(path)
 }

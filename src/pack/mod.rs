@@ -73,10 +73,19 @@ pub struct Packed<W> {
 /// a plain user packs what root packs; apart from that the tree stays as it is.
 ///
 /// # Errors
-/// The build dir cannot be read or changes while it is read, or `out` takes no more. What was
-/// written to `out` is then no slug.
+/// The build dir cannot be read, changes while it is read or exceeds the default [`Limits`], so that
+/// no slug is made that [`extract`] does not take; or `out` takes no more. What was written to `out`
+/// is then no slug.
 pub fn pack<W: Write>(dir: &Path, out: W) -> Result<Packed<W>, Error> {
-    let walk::Tree { found, skipped } = walk::walk(dir)?;
+    pack_within(dir, out, &Limits::default())
+}
+
+/// As [`pack`], with limits of the caller's.
+///
+/// # Errors
+/// As those of [`pack`].
+pub fn pack_within<W: Write>(dir: &Path, out: W, limits: &Limits) -> Result<Packed<W>, Error> {
+    let walk::Tree { found, skipped } = walk::walk(dir, limits)?;
     let mut tarball = Tarball::new(Hashing::new(Chunked::new(Hashing::new(out))));
     tarball.directory(b"").map_err(Error::WriteSlug)?;
     let mut buffer = vec![0; CHUNK_BYTES];
@@ -93,7 +102,7 @@ pub fn pack<W: Write>(dir: &Path, out: W) -> Result<Packed<W>, Error> {
                     target: escape(&target),
                 }
             }
-            FoundKind::File => file(&mut tarball, dir, &path, &mut buffer)?,
+            FoundKind::File => file(&mut tarball, dir, &path, limits, &mut buffer)?,
         };
         entries.push(Entry {
             path: escape(&path),
@@ -101,6 +110,9 @@ pub fn pack<W: Write>(dir: &Path, out: W) -> Result<Packed<W>, Error> {
         });
     }
     let (chunked, diff_id, tar_bytes) = tarball.finish().map_err(Error::WriteSlug)?.finish();
+    if tar_bytes > limits.tar_bytes {
+        return Err(too_many_bytes(limits));
+    }
     let compressed = chunked.finish().map_err(Error::WriteSlug)?;
     let (mut out, digest, size_bytes) = compressed.finish();
     out.flush().map_err(Error::WriteSlug)?;
@@ -120,9 +132,10 @@ pub fn pack<W: Write>(dir: &Path, out: W) -> Result<Packed<W>, Error> {
 
 /// Packs one file: its size is taken from the open file and must hold until its last byte.
 fn file<W: Write>(
-    tarball: &mut Tarball<W>,
+    tarball: &mut Tarball<Hashing<W>>,
     dir: &Path,
     path: &[u8],
+    limits: &Limits,
     buffer: &mut [u8],
 ) -> Result<EntryKind, Error> {
     let full = walk::full_path(dir, path);
@@ -138,6 +151,14 @@ fn file<W: Write>(
         return Err(changed());
     }
     let size_bytes = metadata.len();
+    // A sparse file can be larger than any disk; it is not read to find that out.
+    if size_bytes
+        > limits
+            .tar_bytes
+            .saturating_sub(Hashing::bytes(tarball.out()))
+    {
+        return Err(too_many_bytes(limits));
+    }
     let executable = metadata.permissions().mode() & 0o111 != 0;
 
     let mut body = tarball
@@ -165,6 +186,12 @@ fn file<W: Write>(
         size_bytes,
         digest,
     })
+}
+
+fn too_many_bytes(limits: &Limits) -> Error {
+    Error::TooManyBytes {
+        limit_bytes: limits.tar_bytes,
+    }
 }
 
 /// Opens a file for reading, and where its owner may not read it, lets him first.

@@ -28,6 +28,11 @@ impl<W: Write> Tarball<W> {
         Self { out }
     }
 
+    /// What the archive is written to.
+    pub fn out(&self) -> &W {
+        &self.out
+    }
+
     /// Writes a directory; the empty path is the app's root.
     pub fn directory(&mut self, path: &[u8]) -> io::Result<()> {
         let mut name = name(path);

@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::{Error, Limits};
 use crate::slug::escape;
 
 /// What an owner needs to list a directory and reach what is in it.
@@ -63,8 +63,11 @@ impl std::fmt::Display for SkippedKind {
     }
 }
 
-/// Lists all that is below `dir`.
-pub fn walk(dir: &Path) -> Result<Tree, Error> {
+/// Lists all that is below `dir`, as far as the limits let it.
+pub fn walk(dir: &Path, limits: &Limits) -> Result<Tree, Error> {
+    // The app's root is an entry too.
+    let mut entries = 1;
+    let mut name_bytes = 0;
     let mut found = Vec::new();
     let mut skipped = Vec::new();
     let mut directories = vec![Vec::new()];
@@ -72,6 +75,8 @@ pub fn walk(dir: &Path) -> Result<Tree, Error> {
         let full = full_path(dir, &directory);
         list(&full, |name, kind| {
             let path = join(&directory, name);
+            entries += 1;
+            name_bytes += path.len() as u64;
             let kind = if kind.is_dir() {
                 directories.push(path.clone());
                 FoundKind::Directory
@@ -81,6 +86,7 @@ pub fn walk(dir: &Path) -> Result<Tree, Error> {
                 let full = full.join(name);
                 let target =
                     fs::read_link(&full).map_err(|source| Error::Read { path: full, source })?;
+                name_bytes += target.as_os_str().len() as u64;
                 FoundKind::Symlink {
                     target: target.into_os_string().into_vec(),
                 }
@@ -89,7 +95,7 @@ pub fn walk(dir: &Path) -> Result<Tree, Error> {
                 return Ok(());
             };
             found.push(Found { path, kind });
-            Ok(())
+            limits.check(entries, name_bytes)
         })?;
     }
     found.sort_unstable_by(|a, b| a.path.cmp(&b.path));

@@ -147,8 +147,9 @@ fn eight_threads_put_one_blob() {
             });
         }
     });
-    let mut names =
-        Vec::from_iter((1..=8).map(|part| name(&Digest::of(&bytes[..(1 << 20) / part]))));
+    let mut names = (1..=8)
+        .map(|part| name(&Digest::of(&bytes[..(1 << 20) / part])))
+        .collect::<Vec<_>>();
     names.sort();
     assert_eq!(files(dir.path()), names);
 }

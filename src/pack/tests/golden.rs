@@ -162,12 +162,35 @@ fn a_build_dir_that_is_none_is_named() {
     }
 }
 
+/// Takes the first bytes of a slug while the tree's first file is still being read, and does
+/// something to that file.
+struct Meddler<F>(F);
+
+impl<F: FnMut()> Write for Meddler<F> {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        (self.0)();
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[test]
 fn a_file_that_changes_is_named() {
-    // Its size is 0 and it has content: as if it had grown since its size was asked for.
-    let proc = Path::new("/proc/self/task");
-    match pack(proc, Vec::new()) {
-        Err(Error::Changed { path } | Error::Read { path, .. }) => assert!(path.starts_with(proc)),
-        other => panic!("{other:?}"),
+    for size_bytes in [0, 199_999, 200_001, 1_000_000] {
+        let dir = tempfile::tempdir().unwrap();
+        make(
+            dir.path(),
+            &Tree::from([file("file", 0o644, noise(200_000))]),
+        );
+        let path = dir.path().join("file");
+        let file = File::options().write(true).open(&path).unwrap();
+        let result = pack(dir.path(), Meddler(|| file.set_len(size_bytes).unwrap()));
+        match result.map(|packed| packed.manifest) {
+            Err(Error::Changed { path: named }) => assert_eq!(named, path),
+            other => panic!("{size_bytes}: {other:?}"),
+        }
     }
 }

@@ -32,10 +32,8 @@ fn a_plain_user_packs_what_root_packs() {
         return;
     }
     // Copied, because the place where tests are built may be closed to others.
-    let dir = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o755))
-        .tempdir()
-        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     let tests = dir.path().join("tests");
     fs::copy(std::env::current_exe().unwrap(), &tests).unwrap();
     fs::set_permissions(&tests, Permissions::from_mode(0o755)).unwrap();
