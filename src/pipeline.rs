@@ -135,7 +135,7 @@ pub fn build(job: Build<'_>, machine: &Machine, store: &Store, watch: &Watch, ou
     check_size(manifest.size_bytes, &machine.limits, out)?;
     let manifest_digest = phases.time("store", || -> Result<_> {
         blob.commit()?;
-        Ok(store.put(&manifest.to_json())?)
+        Ok(store.put(&manifest.json().as_bytes())?)
     })?;
     if let Some(kept) = job.cache {
         cache::save(&root.cache(), kept).context("keeping the build cache")?;

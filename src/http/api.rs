@@ -1,0 +1,362 @@
+//! The Platform API: JSON in, JSON out. Source: the Platform API's schema, version 3.
+//!
+//! One function a resource's verb; each is blocking and is called on a blocking thread.
+
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::HOST;
+use hyper::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+
+use super::reply::{Reply, failed, json_reply, not_found, unauthorized};
+use super::{Server, auth};
+use crate::app::AppName;
+use crate::buildpack::Reference;
+use crate::platform::api_build::BuildRequest;
+use crate::platform::ledger::{App, Build, Token};
+use crate::platform::resources::{self, Site};
+use crate::release::Version;
+
+/// Largest JSON document of a request.
+const BODY_LIMIT_BYTES: usize = 1 << 20;
+
+/// A request that cannot be carried out as it was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("the request's body is no JSON object: {reason}")]
+    Body { reason: String },
+    #[error("the field {field} is missing or is not {expected}")]
+    Field { field: &'static str, expected: &'static str },
+    #[error("a build by HTTP takes built-in buildpacks only, and {name:?} is none")]
+    Buildpack { name: String },
+    #[error("a release is made from either a slug or a release")]
+    ReleaseOf,
+}
+
+/// What a handler works with.
+struct Call<'a> {
+    server: &'a Arc<Server>,
+    token: &'a Token,
+    /// `http://host:port`, as the caller knows us.
+    url: String,
+    body: Value,
+}
+
+/// Answers a request of the API.
+pub(super) async fn answer(server: &Arc<Server>, request: Request<Incoming>) -> Reply {
+    let token = match auth::token(server, &request).await {
+        Ok(Some(token)) => token,
+        Ok(None) => return unauthorized(true),
+        Err(error) => return failed(&server.explain(&error.into())),
+    };
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let url = base_url(server, &request);
+    let body = match Limited::new(request.into_body(), BODY_LIMIT_BYTES).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return failed(&server.explain(&ApiError::Body { reason: error.to_string() }.into())),
+    };
+    let own = server.clone();
+    let called = tokio::task::spawn_blocking(move || {
+        let body = parse(&body)?;
+        let call = Call {
+            server: &own,
+            token: &token,
+            url,
+            body,
+        };
+        let segments = path.trim_matches('/').split('/').collect::<Vec<_>>();
+        call.route(&method, &segments)
+    });
+    match called.await.map_err(anyhow::Error::from).and_then(|done| done) {
+        Ok(Some((status, document))) => json_reply(status, &document),
+        Ok(None) => not_found("The requested API endpoint was not found. Are you using the right HTTP verb?"),
+        Err(error) => {
+            let failure = server.explain(&error);
+            tracing::info!(failure = failure.id, error = format!("{error:#}"), "request refused");
+            failed(&failure)
+        }
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Value, ApiError> {
+    if body.is_empty() {
+        return Ok(json!({}));
+    }
+    let reason = |reason: String| ApiError::Body { reason };
+    let value: Value = serde_json::from_slice(body).map_err(|error| reason(error.to_string()))?;
+    if value.is_object() { Ok(value) } else { Err(reason("it is something else".to_owned())) }
+}
+
+/// The name by which the caller reached us, if it is one that can stand in a URL.
+fn base_url(server: &Server, request: &Request<Incoming>) -> String {
+    let host = request.headers().get(HOST).and_then(|value| value.to_str().ok());
+    let clean = |host: &&str| host.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c));
+    match host.filter(clean) {
+        Some(host) if !host.is_empty() => format!("http://{host}"),
+        _ => format!("http://{}", server.address),
+    }
+}
+
+type Answer = (StatusCode, Value);
+
+impl Call<'_> {
+    fn route(&self, method: &Method, path: &[&str]) -> Result<Option<Answer>> {
+        let (get, post, patch, delete) = (
+            method == Method::GET,
+            method == Method::POST,
+            method == Method::PATCH,
+            method == Method::DELETE,
+        );
+        let answer = match path {
+            ["account"] if get => ok(resources::user(&self.token.name)),
+            ["apps"] if get => ok(self.apps()?),
+            ["apps"] if post => created(self.create_app()?),
+            ["apps", app] if get => ok(self.show_app(&self.app(app)?)),
+            ["apps", app] if delete => ok(self.destroy_app(app)?),
+            ["apps", app, "config-vars"] if get => ok(self.config(app)?),
+            ["apps", app, "config-vars"] if patch => ok(self.change_config(app)?),
+            ["apps", app, "releases"] if get => ok(self.releases(app)?),
+            ["apps", app, "releases"] if post => created(self.create_release(app)?),
+            ["apps", app, "releases", release] if get => ok(self.release(app, release)?),
+            ["apps", app, "releases", release, "config-vars"] if get => ok(self.release_config(app, release)?),
+            ["apps", app, "builds"] if get => ok(self.builds(app)?),
+            ["apps", app, "builds"] if post => created(self.create_build(app)?),
+            ["apps", app, "builds", build] if get => ok(self.show_build(&self.build(app, build)?)),
+            ["apps", app, "builds", build] if delete => ok(self.cancel_build(app, build)?),
+            ["apps", app, "slugs", slug] if get => ok(self.slug(app, slug)?),
+            ["apps", app, "sources"] if post => {
+                self.app(app)?;
+                created(self.create_source()?)
+            }
+            ["sources"] if post => created(self.create_source()?),
+            ["oauth", "authorizations"] if get => ok(self.tokens()?),
+            ["oauth", "authorizations"] if post => created(self.create_token()?),
+            ["oauth", "authorizations", token] if delete => ok(self.revoke_token(token)?),
+            _ => return Ok(None),
+        };
+        Ok(Some(answer))
+    }
+
+    fn site(&self) -> Site<'_> {
+        Site {
+            url: &self.url,
+            stack: &self.server.platform.options.machine.stack,
+            owner: &self.token.name,
+        }
+    }
+
+    /// A URL of ours that works without a token.
+    fn link(&self, method: &str, path: &str) -> String {
+        format!("{}{}", self.url, self.server.signer.sign(method, path))
+    }
+
+    fn app(&self, name_or_id: &str) -> Result<App> {
+        Ok(self.server.platform.ledger.app(name_or_id)?)
+    }
+
+    fn text(&self, field: &'static str) -> Result<Option<&str>, ApiError> {
+        match &self.body[field] {
+            Value::Null => Ok(None),
+            Value::String(text) => Ok(Some(text)),
+            _ => Err(ApiError::Field { field, expected: "a text" }),
+        }
+    }
+
+    fn apps(&self) -> Result<Value> {
+        let apps = self.server.platform.ledger.apps()?;
+        Ok(apps.iter().map(|app| self.show_app(app)).collect())
+    }
+
+    fn show_app(&self, app: &App) -> Value {
+        resources::app(&self.site(), app, None)
+    }
+
+    fn create_app(&self) -> Result<Value> {
+        let missing = ApiError::Field {
+            field: "name",
+            expected: "an app name",
+        };
+        let name = self.text("name")?.ok_or(missing)?.parse::<AppName>()?;
+        let app = self.server.platform.create_app(&name, &self.token.name)?;
+        Ok(self.show_app(&app))
+    }
+
+    fn destroy_app(&self, app: &str) -> Result<Value> {
+        let app = self.app(app)?;
+        let shown = self.show_app(&app);
+        self.server.platform.destroy_app(&app)?;
+        Ok(shown)
+    }
+
+    fn config(&self, app: &str) -> Result<Value> {
+        let config = self.server.platform.ledger.config(&self.app(app)?.id)?;
+        Ok(resources::config_vars(&config))
+    }
+
+    fn change_config(&self, app: &str) -> Result<Value> {
+        let app = self.app(app)?;
+        let fields = self.body.as_object().ok_or_else(|| anyhow!("the body was checked to be an object"))?;
+        let change = |(name, value): (&String, &Value)| match value {
+            Value::Null => Ok((name.clone(), None)),
+            Value::String(text) => Ok((name.clone(), Some(text.clone()))),
+            _ => Err(ApiError::Field {
+                field: "of a config var",
+                expected: "a text or null",
+            }),
+        };
+        let changes = fields.iter().map(change).collect::<Result<Vec<_>, _>>()?;
+        self.server.platform.ledger.set_config(&app.id, &changes, &self.token.name)?;
+        let config = self.server.platform.ledger.config(&app.id)?;
+        Ok(resources::config_vars(&config))
+    }
+
+    fn releases(&self, app: &str) -> Result<Value> {
+        let app = self.app(app)?;
+        let releases = self.server.platform.ledger.releases(&app.id)?;
+        Ok(releases.iter().map(|release| resources::release(&app, release)).collect())
+    }
+
+    fn release(&self, app: &str, release: &str) -> Result<Value> {
+        let app = self.app(app)?;
+        let release = self.find_release(&app, release)?;
+        Ok(resources::release(&app, &release))
+    }
+
+    fn find_release(&self, app: &App, reference: &str) -> Result<crate::platform::ledger::ReleaseRow> {
+        let ledger = &self.server.platform.ledger;
+        Ok(match reference {
+            "current" => ledger.current_release(&app.id)?,
+            reference => ledger.release(&app.id, reference)?,
+        })
+    }
+
+    fn release_config(&self, app: &str, release: &str) -> Result<Value> {
+        let app = self.app(app)?;
+        let release = self.find_release(&app, release)?;
+        Ok(resources::config_vars(&release.config))
+    }
+
+    /// `{release}` rolls back to a release, `{slug}` releases a slug.
+    fn create_release(&self, app: &str) -> Result<Value> {
+        let app = self.app(app)?;
+        let ledger = &self.server.platform.ledger;
+        let release = match (self.text("release")?, self.text("slug")?) {
+            (Some(reference), None) => {
+                let Version(number) = ledger.release(&app.id, reference)?.version;
+                ledger.rollback(&app.id, Version(number), &self.token.name)?
+            }
+            (None, Some(slug)) => {
+                let description = self.text("description")?.unwrap_or("Deploy of a slug");
+                ledger.release_slug(&app.id, slug, description, &self.token.name)?
+            }
+            _ => return Err(ApiError::ReleaseOf.into()),
+        };
+        Ok(resources::release(&app, &release))
+    }
+
+    fn show_build(&self, build: &Build) -> Value {
+        let output = self.link("GET", &format!("/builds/{}/output", build.id));
+        resources::build(&self.site(), build, &output)
+    }
+
+    fn builds(&self, app: &str) -> Result<Value> {
+        let builds = self.server.platform.ledger.builds(&self.app(app)?.id)?;
+        Ok(builds.iter().map(|build| self.show_build(build)).collect())
+    }
+
+    fn build(&self, app: &str, id: &str) -> Result<Build> {
+        let app = self.app(app)?;
+        let build = self.server.platform.ledger.build(id)?;
+        if build.app_id != app.id {
+            return Err(crate::platform::ledger::LedgerError::NotFound {
+                what: "build",
+                name: id.to_owned(),
+            }
+            .into());
+        }
+        Ok(build)
+    }
+
+    fn create_build(&self, app: &str) -> Result<Value> {
+        let app = self.app(app)?;
+        let source = &self.body["source_blob"];
+        let text = |field: &str| source[field].as_str().map(str::to_owned);
+        let url = text("url").ok_or(ApiError::Field {
+            field: "source_blob.url",
+            expected: "a URL",
+        })?;
+        let buildpacks = self.body["buildpacks"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let request = BuildRequest {
+            url,
+            checksum: text("checksum"),
+            version: text("version"),
+            buildpacks: buildpacks.iter().map(buildpack).collect::<Result<_, _>>()?,
+        };
+        let build = self.server.platform.start_build(&app, request, &self.token.name)?;
+        Ok(self.show_build(&build))
+    }
+
+    fn cancel_build(&self, app: &str, id: &str) -> Result<Value> {
+        let build = self.build(app, id)?;
+        let build = self.server.platform.ledger.cancel_build(&build.id)?;
+        self.server.platform.cancel_build(&build.id);
+        Ok(self.show_build(&build))
+    }
+
+    fn slug(&self, app: &str, id: &str) -> Result<Value> {
+        let app = self.app(app)?;
+        let slug = self.server.platform.ledger.slug(id)?;
+        if slug.app_id != app.id {
+            return Err(crate::platform::ledger::LedgerError::NotFound {
+                what: "slug",
+                name: id.to_owned(),
+            }
+            .into());
+        }
+        let url = self.link("GET", &format!("/blobs/{}", slug.record.digest));
+        Ok(resources::slug(&slug, &url))
+    }
+
+    fn create_source(&self) -> Result<Value> {
+        let source = self.server.platform.ledger.create_source()?;
+        let path = format!("/sources/{}", source.id);
+        Ok(resources::source(&self.link("GET", &path), &self.link("PUT", &path)))
+    }
+
+    fn tokens(&self) -> Result<Value> {
+        let tokens = self.server.platform.ledger.tokens()?;
+        Ok(tokens.iter().map(|token| resources::authorization(&self.site(), token, None)).collect())
+    }
+
+    fn create_token(&self) -> Result<Value> {
+        let name = self.text("description")?.unwrap_or("token");
+        let (token, secret) = self.server.platform.ledger.create_token(name)?;
+        Ok(resources::authorization(&self.site(), &token, Some(&secret)))
+    }
+
+    fn revoke_token(&self, token: &str) -> Result<Value> {
+        let token = self.server.platform.ledger.revoke_token(token)?;
+        Ok(resources::authorization(&self.site(), &token, None))
+    }
+}
+
+fn ok(document: Value) -> Answer {
+    (StatusCode::OK, document)
+}
+
+fn created(document: Value) -> Answer {
+    (StatusCode::CREATED, document)
+}
+
+/// A buildpack of a build's request: built-in ones by name. A directory of the server is none of
+/// the caller's business.
+fn buildpack(value: &Value) -> Result<Reference, ApiError> {
+    let name = value["name"].as_str().or(value["url"].as_str()).unwrap_or_default();
+    match name.parse() {
+        Ok(reference @ (Reference::Builtin(_) | Reference::Inline)) => Ok(reference),
+        _ => Err(ApiError::Buildpack { name: name.to_owned() }),
+    }
+}
