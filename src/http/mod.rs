@@ -5,6 +5,7 @@
 //! ([`bridge`]), and leave the work to [`crate::platform`].
 
 mod api;
+pub use api::ApiError;
 mod auth;
 mod bridge;
 mod git;

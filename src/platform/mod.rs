@@ -9,7 +9,7 @@ pub mod apps;
 pub mod clock;
 pub mod data;
 mod deploy;
-mod fetch;
+pub mod fetch;
 pub mod ledger;
 pub mod logs;
 pub mod push;

@@ -1,0 +1,179 @@
+//! Failures of detecting, compiling and packing an app.
+
+use std::error::Error;
+
+use super::{Draft, cancelled, chain, machine, nobody_reads, sentence};
+use crate::buildpack::BuildpackError;
+use crate::output::{Failure, human_size};
+use crate::procfile::ProcfileError;
+use crate::sandbox::{self, Cause};
+use crate::{compile, detect, pack, pipeline, store};
+
+pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
+    let draft = if let Some(error) = error.downcast_ref() {
+        pipeline(error)
+    } else if let Some(error) = error.downcast_ref() {
+        detect(error)
+    } else if let Some(error) = error.downcast_ref() {
+        compile(error)?
+    } else if let Some(error) = error.downcast_ref() {
+        procfile(error)
+    } else if let Some(error) = error.downcast_ref() {
+        buildpack(error)
+    } else if let Some(error) = error.downcast_ref() {
+        sandbox(error)
+    } else if let Some(error) = error.downcast_ref() {
+        pack(error)
+    } else if let Some(error) = error.downcast_ref() {
+        store(error)
+    } else {
+        return None;
+    };
+    Some(draft.into())
+}
+
+fn pipeline(error: &pipeline::Error) -> Draft {
+    use pipeline::Error as E;
+    match error {
+        E::NoLanguage { asked, found } => Draft::app("no_language_detected", "No default language could be detected for this app.")
+            .found(format!("Asked, in order: {}.\nFound at the root: {}.", asked.join(", "), found.join(", ")))
+            .remedy(
+                "Commit the file that marks your language, such as requirements.txt or package.json, at the root of the repository. \
+                 For any other language, choose a buildpack.",
+            ),
+        E::NotCompatible { buildpack, explanation } => Draft::app("buildpack_not_compatible", format!("App not compatible with buildpack: {buildpack}"))
+            .found(if explanation.is_empty() {
+                "Its bin/detect did not say why.".to_owned()
+            } else {
+                explanation.clone()
+            })
+            .remedy("Add the file that the buildpack looks for, or choose another buildpack."),
+        E::ProcfileKind { what } => Draft::app("procfile_invalid", format!("The Procfile is {what}, not a file."))
+            .remedy("Commit the Procfile as an ordinary text file at the root of the repository."),
+        E::SlugTooLarge { got_bytes, limit_bytes } => Draft::app(
+            "slug_too_large",
+            format!("Compiled slug size: {} is too large (max is {}).", human_size(*got_bytes), human_size(*limit_bytes)),
+        )
+        .remedy("Remove what does not need to be deployed, such as datasets, media and caches, or move it to an object store."),
+    }
+}
+
+fn detect(error: &detect::Error) -> Draft {
+    use detect::Error as E;
+    match error {
+        E::TimedOut { buildpack, limit_seconds } => Draft::app("detect_timed_out", format!("Timed out asking the buildpack {buildpack} about the app."))
+            .found(format!("Its bin/detect ran for more than {limit_seconds} seconds."))
+            .remedy("Choose the buildpack that the app needs instead of having all of them asked."),
+        E::Cancelled => cancelled(),
+        E::Sandbox { source, .. } => sandbox(source),
+    }
+}
+
+/// None for what a person should see by its cause.
+fn compile(error: &compile::Error) -> Option<Draft> {
+    use compile::Error as E;
+    Some(match error {
+        // The buildpack has said why, right above; these words are the ones that tools match on.
+        E::Failed { label, .. } => Draft::app("compile_failed", format!("Push rejected, failed to compile {label} app.")),
+        E::TimedOut { label, limit_seconds, .. } => Draft::app(
+            "compile_timed_out",
+            format!("Timed out compiling {label} app ({} minutes)", limit_seconds.div_ceil(60)),
+        )
+        .remedy("Make the build shorter, or raise build_timeout_seconds in the server's slugline.yml."),
+        E::Cancelled => cancelled(),
+        E::Release { buildpack, reason } => Draft::app("release_invalid", format!("The buildpack {buildpack} does not say how to run the app."))
+            .found(format!("Its bin/release should print YAML: {reason}."))
+            .remedy("Correct the buildpack's bin/release, or use another version of it."),
+        E::Sandbox { source, .. } => sandbox(source),
+        E::Io { .. } => machine("The build could not be prepared.", error),
+    })
+}
+
+fn procfile(error: &ProcfileError) -> Draft {
+    let draft = Draft::app("procfile_invalid", "Push rejected, malformed Procfile.").found(sentence(error));
+    match error {
+        ProcfileError::Syntax { .. } => draft.remedy("Separate the process type from its command by a colon, as in\n  web: ./server --port $PORT"),
+        ProcfileError::NoCommand { .. } => draft.remedy("Write the command after the colon, or remove the line."),
+        ProcfileError::NotText { .. } => draft.remedy("Save the Procfile as UTF-8."),
+        ProcfileError::TooLong { .. } => draft.remedy("A Procfile has one line for each process type; move scripts to files of their own."),
+    }
+}
+
+fn buildpack(error: &BuildpackError) -> Draft {
+    match error {
+        BuildpackError::Unknown { .. } => Draft::caller("buildpack_unknown", sentence(error)).remedy(format!(
+            "Built-in ones: {}. A directory is written with a slash, such as ./my-buildpack; inline is the app's own bin/.",
+            crate::buildpack::builtin_names().join(", ")
+        )),
+        BuildpackError::NoScript { .. } => Draft::app("buildpack_incomplete", sentence(error))
+            .remedy("A buildpack needs bin/detect and bin/compile, both of them files."),
+        BuildpackError::Io { .. } => machine("A buildpack could not be copied.", error),
+    }
+}
+
+pub(super) fn sandbox(error: &sandbox::Error) -> Draft {
+    use sandbox::Error as E;
+    match error {
+        E::Refused { step, reason } => {
+            let draft = Draft::platform("sandbox_refused", "This machine does not allow the namespaces that a build runs in.")
+                .found(format!("At the step «{step}»: {reason}."));
+            remedy_of(sandbox::cause_of_refusal()).into_iter().fold(draft, Draft::remedy)
+        }
+        E::Helper { .. } => Draft::platform("sandbox_helper", "The build's helper process could not be started.")
+            .found(chain(error))
+            .remedy("The slugline binary must stay where it was started from."),
+        E::Io { .. } => machine("The build's root could not be made.", error),
+        E::Output(_) => nobody_reads(),
+    }
+}
+
+/// What an operator does about a refusal.
+fn remedy_of(cause: Cause) -> Vec<&'static str> {
+    match cause {
+        Cause::AppArmor => vec![
+            "AppArmor keeps programs without a profile from making user namespaces. Allow them for slugline:\n  \
+             printf 'abi <abi/4.0>,\\ninclude <tunables/global>\\nprofile slugline /usr/local/bin/slugline flags=(unconfined) {\\n  userns,\\n}\\n' | sudo tee /etc/apparmor.d/slugline\n  \
+             sudo apparmor_parser -r /etc/apparmor.d/slugline",
+            "Or for every program:\n  sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ],
+        Cause::UnprivilegedCloneOff => vec!["Allow user namespaces:\n  sudo sysctl -w kernel.unprivileged_userns_clone=1"],
+        Cause::NoNamespacesLeft => vec!["Allow user namespaces:\n  sudo sysctl -w user.max_user_namespaces=65536"],
+        Cause::Container => vec![
+            "Start the container with the rights to make namespaces:\n  \
+             docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined --cap-add SYS_ADMIN …\n  \
+             podman run --security-opt seccomp=unconfined --security-opt unmask=ALL --cap-add SYS_ADMIN …",
+        ],
+        Cause::Unknown => vec!["`slugline doctor` shows what this machine can do and what is missing."],
+    }
+}
+
+fn pack(error: &pack::Error) -> Draft {
+    use pack::Error as E;
+    match error {
+        E::Read { .. } => machine("The built app could not be read.", error),
+        E::Changed { .. } => Draft::app("changed_while_packed", sentence(error))
+            .remedy("A process of the build still writes to it; make the build wait for all that it starts."),
+        E::WriteSlug(_) => machine("The slug could not be written.", error),
+        E::ReadSlug(_) | E::Malformed { .. } | E::Refused { .. } => {
+            Draft::caller("slug_invalid", "This is no slug that can be used.").found(chain(error)).remedy(
+                "A slug is a gzip tar whose entries stand below ./app/. Build it again, or download it again.",
+            )
+        }
+        E::TooManyEntries { .. } | E::TooManyBytes { .. } | E::TooManyNames { .. } => {
+            Draft::app("slug_over_limit", format!("The slug is over a limit: {error}."))
+                .remedy("Remove what does not need to be deployed, such as caches and development dependencies.")
+        }
+        E::NotEmpty { .. } => Draft::caller("not_empty", sentence(error)).remedy("Name a directory that is empty."),
+        E::Extract { .. } => machine("The slug could not be unpacked.", error),
+        E::Mismatch { .. } => Draft::caller("slug_mismatch", "The slug is not what its manifest says.")
+            .found(sentence(error))
+            .remedy("Download or build it again; do not run it."),
+    }
+}
+
+fn store(error: &store::Error) -> Draft {
+    match error {
+        store::Error::NotFound { .. } => Draft::platform("not_found", sentence(error)).remedy("Deploy the app again."),
+        store::Error::Io { .. } => machine("The slug store does not work.", error),
+    }
+}

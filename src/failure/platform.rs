@@ -1,0 +1,92 @@
+//! Failures of requests to the platform: names, tokens, config vars, settings.
+
+use std::error::Error;
+
+use super::{Draft, cancelled, machine, nobody_reads, sentence};
+use crate::app::NameError;
+use crate::config::ConfigError;
+use crate::http::ApiError;
+use crate::output::Failure;
+use crate::platform::data::DataError;
+use crate::platform::ledger::LedgerError;
+use crate::platform::queue::Left;
+use crate::platform::settings::SettingsError;
+use crate::release;
+
+pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
+    let draft = if let Some(error) = error.downcast_ref() {
+        ledger(error)
+    } else if let Some(error) = error.downcast_ref() {
+        config(error)
+    } else if let Some(error) = error.downcast_ref::<NameError>() {
+        Draft::caller("invalid_params", sentence(error)).remedy("Choose a name such as calm-river.")
+    } else if let Some(error) = error.downcast_ref() {
+        api(error)
+    } else if let Some(error) = error.downcast_ref() {
+        data(error)
+    } else if let Some(error) = error.downcast_ref() {
+        left(error)
+    } else if let Some(error) = error.downcast_ref::<SettingsError>() {
+        Draft::caller("settings_invalid", sentence(error)).remedy("Correct it and start the server again.")
+    } else if let Some(error) = error.downcast_ref::<release::ParseError>() {
+        Draft::caller("invalid_params", sentence(error)).remedy("`slugline releases` lists them.")
+    } else {
+        return None;
+    };
+    Some(draft.into())
+}
+
+fn ledger(error: &LedgerError) -> Draft {
+    use LedgerError as E;
+    match error {
+        E::Open { .. } | E::Database(_) => machine("The ledger cannot be used.", error),
+        E::Newer { .. } => Draft::platform("ledger_newer", sentence(error)).remedy("Start the newer slugline, or another data directory."),
+        E::NotFound { what: "app", name } => Draft::caller("not_found", format!("Couldn't find that app: {name}."))
+            .remedy("`slugline apps` lists the apps, `slugline apps create NAME` makes one."),
+        E::NotFound { what, name } => Draft::caller("not_found", format!("Couldn't find that {what}: {name}."))
+            .remedy(format!("`slugline {what}s` lists what there is.")),
+        E::Conflict { what, name } => Draft::caller("invalid_params", format!("The {what} name {name} is taken.")).remedy("Choose another name."),
+        E::Ambiguous { .. } => Draft::caller("invalid_params", sentence(error)).remedy("Name it by its id."),
+        E::Revoked { .. } => Draft::platform("token_revoked", sentence(error)).remedy("Remove the file admin-token from the data directory and start the server again: it makes a new one."),
+        E::BuildEnded { .. } => Draft::caller("build_ended", sentence(error)).remedy("Only a build that is under way can be cancelled."),
+        E::BuildCancelled { .. } => cancelled(),
+        E::NoSlug { .. } => Draft::caller("no_slug", sentence(error)).remedy("Deploy first: git push slugline main. `slugline releases` shows which releases have a slug."),
+        E::NotSucceeded { .. } => Draft::caller("release_not_succeeded", sentence(error)).remedy("Choose a release that has succeeded; `slugline releases` lists them."),
+        E::Config(error) => config(error),
+        E::Random(_) => machine("The system has no random bytes.", error),
+    }
+}
+
+fn config(error: &ConfigError) -> Draft {
+    let draft = Draft::caller("invalid_params", sentence(error));
+    match error {
+        ConfigError::Name { .. } => draft.remedy("Choose a name such as DATABASE_URL."),
+        ConfigError::Nul { .. } => draft.remedy("Encode the value, for example with base64."),
+        ConfigError::Form { .. } => draft.remedy("Write NAME=VALUE; quote values with blanks: GREETING='hello world'."),
+        ConfigError::TooLarge { .. } => draft.remedy("Keep large values in a file or a service, and only their place in a config var."),
+    }
+}
+
+fn api(error: &ApiError) -> Draft {
+    match error {
+        ApiError::Body { .. } => Draft::caller("bad_request", sentence(error)).remedy("Send a JSON object of at most 1 MiB."),
+        ApiError::Field { .. } => Draft::caller("invalid_params", sentence(error)).remedy("The Platform API's schema lists the fields of each resource."),
+        ApiError::Buildpack { .. } => Draft::caller("invalid_params", sentence(error))
+            .remedy(format!("Built-in ones: {}, and inline for the app's own bin/.", crate::buildpack::builtin_names().join(", "))),
+        ApiError::ReleaseOf => Draft::caller("invalid_params", sentence(error)).remedy("Send {\"slug\": ID} to release a slug, {\"release\": ID} to roll back."),
+    }
+}
+
+fn data(error: &DataError) -> Draft {
+    match error {
+        DataError::Locked { .. } => Draft::caller("data_locked", sentence(error)).remedy("Stop that server, or choose another directory with --data."),
+        DataError::Io { .. } => machine("The data directory cannot be used.", error),
+    }
+}
+
+fn left(error: &Left) -> Draft {
+    match error {
+        Left::Cancelled => cancelled(),
+        Left::Output(_) => nobody_reads(),
+    }
+}

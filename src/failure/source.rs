@@ -1,0 +1,89 @@
+//! Failures of taking a push or a source in.
+
+use std::error::Error;
+
+use super::{Draft, cancelled, machine, sentence};
+use crate::output::Failure;
+use crate::platform::fetch::FetchError;
+use crate::{checkout, receive};
+
+pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
+    let draft = if let Some(error) = error.downcast_ref() {
+        receive(error)
+    } else if let Some(error) = error.downcast_ref() {
+        checkout(error)
+    } else if let Some(error) = error.downcast_ref() {
+        fetch(error)
+    } else {
+        return None;
+    };
+    Some(draft.into())
+}
+
+fn receive(error: &receive::Error) -> Draft {
+    use receive::Error as E;
+    match error {
+        E::Io { .. } | E::Repository { .. } | E::NotARepository { .. } | E::Write { .. } => {
+            machine("The repository could not be used.", error)
+        }
+        E::Read { .. } | E::Cut => Draft::caller("push_cut", "The push ended before it was complete.")
+            .remedy("Nothing was changed; push again."),
+        E::Stopped => cancelled(),
+        E::PacketLine { .. } | E::Malformed { .. } | E::Capability { .. } | E::NotAPack => {
+            Draft::caller("bad_request", "This is not git's push protocol.")
+                .found(sentence(error))
+                .remedy("Push with git.")
+        }
+        E::RefName { .. } | E::Repeated { .. } => Draft::caller("ref_invalid", sentence(error)).remedy("Push branches and tags by their names."),
+        E::Commands { .. } | E::ShallowLines { .. } => Draft::caller("push_over_limit", sentence(error)).remedy("Push in several parts."),
+        E::ObjectFormat { .. } => Draft::caller("object_format", sentence(error)).remedy("Push from a repository made with git init --object-format=sha1."),
+        E::Objects { .. } | E::PackBytes { .. } | E::BaseBytes { .. } => Draft::app("push_over_limit", format!("The push is too large: {error}."))
+            .remedy("Push less history at once, and keep large files out of the repository. The server's push_limit_bytes sets the limit."),
+        E::Junk | E::Pack { .. } | E::Unreadable | E::Object { .. } | E::Missing { .. } | E::WrongKind { .. } => {
+            Draft::app("objects_invalid", "The pushed objects are not in order.")
+                .found(sentence(error))
+                .remedy("Check your repository with git fsck --strict.")
+        }
+        E::Shallow => Draft::caller("shallow", "The push comes from a shallow clone whose history is missing here.")
+            .remedy("Fetch the rest and push again:\n  git fetch --unshallow"),
+        E::TipMissing { .. } | E::TipKind { .. } => Draft::caller("ref_invalid", sentence(error)).remedy("Push branches that name commits."),
+        E::Stale { .. } => Draft::caller("stale", sentence(error)).remedy("Fetch, look at what changed, and push again."),
+    }
+}
+
+fn checkout(error: &checkout::Error) -> Draft {
+    use checkout::Error as E;
+    match error {
+        E::Io { .. } | E::Repository { .. } | E::NotEmpty { .. } | E::NoCommit { .. } => machine("The source could not be checked out.", error),
+        E::Empty => Draft::app("repository_empty", "The repository is empty.").remedy("Commit the app's files and push again."),
+        E::Files { .. } | E::Bytes { .. } => Draft::app("source_too_large", format!("The source is too large: {error}."))
+            .remedy("Keep what is not needed for the build out of the repository."),
+        E::Submodule { path } => Draft::app("submodule", "Push rejected, submodule install failed.")
+            .found(format!("{path} is a submodule, and submodules are not fetched yet."))
+            .remedy("Commit its files themselves: git rm --cached PATH, remove PATH/.git, git add PATH."),
+        E::Twice { .. } | E::Outside { .. } | E::Below { .. } | E::Kind { .. } | E::HardLink { .. } => {
+            Draft::app("source_invalid", "The source has an entry that cannot be unpacked safely.")
+                .found(sentence(error))
+                .remedy("Make the archive or tree again without it; git archive makes good ones.")
+        }
+        E::Archive { .. } | E::Unsupported { .. } => Draft::app("archive_invalid", "The source is no readable tar archive.")
+            .found(super::chain(error))
+            .remedy("Send a tar archive, compressed with gzip or not, such as git archive --format=tar.gz makes."),
+        E::NothingTracked { .. } => Draft::caller("nothing_tracked", sentence(error)).remedy("Add the app's files to git: git add."),
+    }
+}
+
+fn fetch(error: &FetchError) -> Draft {
+    use FetchError as E;
+    match error {
+        E::Scheme { .. } | E::ChecksumForm { .. } => Draft::caller("source_blob_invalid", sentence(error))
+            .remedy("Put the archive to a source of this server: POST /sources."),
+        E::Checksum { .. } => Draft::caller("checksum_mismatch", sentence(error)).remedy("Upload the archive again, or announce its own checksum."),
+        E::TooLarge { .. } => Draft::caller("source_too_large", sentence(error)).remedy("Keep what is not needed for the build out of the archive."),
+        E::Http { .. } | E::Read { .. } => Draft::caller("source_unreachable", "The source could not be fetched.")
+            .found(super::chain(error))
+            .remedy("The URL must answer a plain GET with the archive, and not have expired."),
+        E::Cancelled => cancelled(),
+        E::Io { .. } => machine("The source could not be kept.", error),
+    }
+}
