@@ -13,6 +13,9 @@
 pub mod app;
 pub mod config;
 pub mod digest;
+#[cfg(test)]
+mod fixture;
 pub mod output;
+pub mod receive;
 pub mod release;
 pub mod slug;
