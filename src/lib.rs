@@ -11,6 +11,7 @@
 //!   [`release`], [`slug`]
 
 pub mod app;
+pub mod checkout;
 pub mod config;
 pub mod digest;
 #[cfg(test)]
