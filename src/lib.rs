@@ -12,14 +12,21 @@
 
 pub mod app;
 pub mod buildpack;
+pub mod checkout;
 pub mod compile;
 pub mod config;
 pub mod detect;
 pub mod digest;
+pub mod failure;
+#[cfg(test)]
+mod fixture;
+pub mod http;
 pub mod output;
 pub mod pack;
+pub mod pipeline;
 pub mod platform;
 pub mod procfile;
+pub mod receive;
 pub mod release;
 pub mod sandbox;
 pub mod slug;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::buildpack::{self, Reference, Staged};
-use crate::checkout::{self, Checkout};
+use crate::checkout::{self, Directory};
 use crate::compile::{self, Compiler, cache};
 use crate::config::ConfigVars;
 use crate::detect;
@@ -107,8 +107,9 @@ pub fn build(job: Build<'_>, machine: &Machine, store: &Store, watch: &Watch, ou
     out.step(&format!("Building on the {} stack", machine.stack))?;
 
     let checkout = phases.time("checkout", || fetch(job.source, &root.app(), &machine.limits))?;
-    if checkout.changed > 0 {
-        out.detail(&format!("{} tracked files differ from HEAD; they are built as they are on disk", checkout.changed))?;
+    let Directory { checkout, changed } = checkout;
+    if changed > 0 {
+        out.detail(&format!("{} tracked files differ from HEAD; they are built as they are on disk", changed))?;
     }
     let version = checkout.commit.map(|id| id.to_string()).or(job.version.clone());
     let env = compile::environment(&machine.stack, version.as_deref().unwrap_or(""), &machine.env);
@@ -166,7 +167,11 @@ pub fn build(job: Build<'_>, machine: &Machine, store: &Store, watch: &Watch, ou
     })
 }
 
-fn fetch(source: Source<'_>, app: &Path, limits: &Limits) -> Result<Checkout> {
+fn fetch(source: Source<'_>, app: &Path, limits: &Limits) -> Result<Directory> {
+    let whole = |checkout| Directory {
+        checkout,
+        changed: 0,
+    };
     match source {
         Source::Commit {
             repository,

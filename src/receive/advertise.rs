@@ -1,0 +1,113 @@
+//! The first answer to `git push`: which refs there are and what the server can do.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use gix_packetline::blocking_io::encode;
+
+use super::{Error, git_error, open};
+
+/// `ofs-delta` is not only a saving: without it clients name a delta's base by id, and completing
+/// such a pack from the repository costs several times its size.
+const CAPABILITIES: &str = concat!(
+    "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta ",
+    "object-format=sha1 agent=slugline/",
+    env!("CARGO_PKG_VERSION"),
+);
+
+/// Writes the body of `GET info/refs?service=git-receive-pack`.
+///
+/// Source: gitprotocol-http(5), "Smart Server Response"; gitprotocol-capabilities(5).
+///
+/// # Errors
+/// The machine's fault: the refs cannot be read, or nobody reads what is written.
+pub fn advertise(repo_dir: &Path, out: &mut dyn Write) -> Result<(), Error> {
+    let lines = lines(repo_dir)?;
+    write(&lines, out).map_err(|source| Error::Write { source })
+}
+
+/// Reads the refs in the order of their names as `<id> <name>`.
+fn lines(repo_dir: &Path) -> Result<Vec<Vec<u8>>, Error> {
+    let failed = || git_error("reading the refs of", repo_dir);
+    let repo = open(repo_dir)?;
+    let refs = repo.references().map_err(failed())?;
+    let mut lines = Vec::new();
+    for reference in refs.all().map_err(failed())? {
+        let reference = reference.map_err(failed())?;
+        // Refs that name other refs are none that a push made.
+        if let Some(id) = reference.try_id() {
+            let mut line = format!("{id} ").into_bytes();
+            line.extend_from_slice(reference.name().as_bstr());
+            lines.push(line);
+        }
+    }
+    if lines.is_empty() {
+        let none = gix::ObjectId::null(gix::hash::Kind::Sha1);
+        lines.push(format!("{none} capabilities^{{}}").into_bytes());
+    }
+    Ok(lines)
+}
+
+fn write(lines: &[Vec<u8>], out: &mut dyn Write) -> io::Result<()> {
+    let mut body = Vec::new();
+    encode::text_to_write(b"# service=git-receive-pack", &mut body)?;
+    encode::flush_to_write(&mut body)?;
+    for (index, line) in lines.iter().enumerate() {
+        if index == 0 {
+            let first = [line, &b"\0"[..], CAPABILITIES.as_bytes()].concat();
+            encode::text_to_write(&first, &mut body)?;
+        } else {
+            encode::text_to_write(line, &mut body)?;
+        }
+    }
+    encode::flush_to_write(&mut body)?;
+    out.write_all(&body)?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{git, source_repo};
+    use crate::receive::init;
+
+    fn advertised(repo_dir: &Path) -> String {
+        let mut body = Vec::new();
+        advertise(repo_dir, &mut body).unwrap();
+        String::from_utf8(body).unwrap()
+    }
+
+    #[test]
+    fn an_empty_repository_still_has_capabilities() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("app.git");
+        init(&repo).unwrap();
+        let text = advertised(&repo).replace(env!("CARGO_PKG_VERSION"), "VERSION");
+        let (service, refs) = text.split_at(35);
+        assert_eq!(service, "001f# service=git-receive-pack\n0000");
+        insta::assert_snapshot!(refs[4..].replace('\0', "\\0"), @r"
+        0000000000000000000000000000000000000000 capabilities^{}\0report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta object-format=sha1 agent=slugline/VERSION
+        0000
+        ");
+    }
+
+    #[test]
+    fn refs_are_those_that_real_git_advertises() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = source_repo(dir.path());
+        git(&repo, &["branch", "zebra"]);
+        git(&repo, &["tag", "-a", "-m", "one", "v1"]);
+        git(&repo, &["pack-refs", "--all"]);
+        git(&repo, &["branch", "apple"]);
+        let theirs = git(&repo, &["receive-pack", "--http-backend-info-refs", ".git"]);
+        let refs = |text: &str| -> Vec<String> {
+            text.lines()
+                .filter_map(|line| line.split('\0').next()?.split_once(" refs/"))
+                .map(|(id, name)| format!("{} {name}", &id[id.len() - 40..]))
+                .collect()
+        };
+        let ours = advertised(&repo.join(".git"));
+        assert_eq!(refs(&ours), refs(&theirs));
+        assert_eq!(refs(&ours).len(), 4);
+    }
+}

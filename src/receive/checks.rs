@@ -1,0 +1,164 @@
+//! Which commands of a push can be done, before any of them is: the repository's state and the
+//! rules of a platform that deploys from a branch.
+
+use std::path::Path;
+
+use gix::ObjectId;
+
+use super::{Command, Error, Request, Status, git_error, open};
+
+/// The branches that are deployed. Source: Heroku, "Deploying with Git".
+pub const BRANCHES: [&str; 2] = ["refs/heads/main", "refs/heads/master"];
+
+/// The command that starts a build, if one does: to create or move `main` or `master`.
+///
+/// Of a push that [`check`] has passed there is at most one commit to build.
+#[must_use]
+pub fn to_build(commands: &[Command]) -> Option<&Command> {
+    commands.iter().find(|command| deploys(command))
+}
+
+fn deploys(command: &Command) -> bool {
+    command.new.is_some() && BRANCHES.contains(&command.name.as_str())
+}
+
+/// Says of each command whether it can be done, in their order.
+///
+/// With `atomic`, all are refused where one is. Moving a branch back or aside is allowed, as on
+/// Heroku.
+///
+/// # Errors
+/// The machine's fault: the refs cannot be read.
+pub fn check(repo_dir: &Path, request: &Request) -> Result<Vec<Status>, Error> {
+    let repo = open(repo_dir)?;
+    let mut statuses = Vec::with_capacity(request.commands.len());
+    for command in &request.commands {
+        let status = match check_policy(command) {
+            Ok(()) => check_state(&repo, repo_dir, command)?,
+            refused => refused,
+        };
+        statuses.push(status);
+    }
+    check_together(&request.commands, &mut statuses);
+    if request.atomic && statuses.iter().any(Result::is_err) {
+        for status in statuses.iter_mut().filter(|status| status.is_ok()) {
+            *status = Err("atomic push failure".to_owned());
+        }
+    }
+    Ok(statuses)
+}
+
+fn check_policy(command: &Command) -> Status {
+    let name = &command.name;
+    if !name.starts_with("refs/heads/") && !name.starts_with("refs/tags/") {
+        return Err("only branches and tags can be pushed".to_owned());
+    }
+    if name == "refs/heads/HEAD" {
+        return Err("a branch cannot be called HEAD".to_owned());
+    }
+    if command.new.is_none() && BRANCHES.contains(&name.as_str()) {
+        let short = name.trim_start_matches("refs/heads/");
+        return Err(format!(
+            "refusing to delete {short}: the app is deployed from it"
+        ));
+    }
+    Ok(())
+}
+
+/// Compares one command with the refs as they are.
+fn check_state(
+    repo: &gix::Repository,
+    repo_dir: &Path,
+    command: &Command,
+) -> Result<Status, Error> {
+    let current = current(repo, repo_dir, &command.name)?;
+    if current != command.old {
+        let stale = match (current, command.old) {
+            (Some(_), None) => "reference already exists",
+            (None, Some(_)) if command.new.is_none() => "no such reference",
+            _ => "stale info: the reference has moved; fetch first",
+        };
+        return Ok(Err(stale.to_owned()));
+    }
+    if command.new.is_none() && current.is_none() {
+        return Ok(Err("no such reference".to_owned()));
+    }
+    if current.is_none()
+        && let Some(other) = in_the_way(repo, repo_dir, &command.name)?
+    {
+        return Ok(Err(format!(
+            "cannot exist beside {other}; delete that first"
+        )));
+    }
+    Ok(Ok(()))
+}
+
+/// What a ref names; refs that name others count as not there, since no push makes any.
+pub(super) fn current(
+    repo: &gix::Repository,
+    repo_dir: &Path,
+    name: &str,
+) -> Result<Option<ObjectId>, Error> {
+    let found = repo
+        .try_find_reference(name)
+        .map_err(git_error("reading the refs of", repo_dir))?;
+    Ok(found.and_then(|reference| reference.try_id().map(gix::Id::detach)))
+}
+
+/// A ref whose name is a directory of this one, or the other way round.
+///
+/// gix does not look among packed refs for them, and creates both.
+fn in_the_way(
+    repo: &gix::Repository,
+    repo_dir: &Path,
+    name: &str,
+) -> Result<Option<String>, Error> {
+    for (slash, _) in name.match_indices('/').skip(2) {
+        let above = &name[..slash];
+        if current(repo, repo_dir, above)?.is_some() {
+            return Ok(Some(above.to_owned()));
+        }
+    }
+    let failed = || git_error("reading the refs of", repo_dir);
+    let below = format!("{name}/");
+    let refs = repo.references().map_err(failed())?;
+    let first = refs.prefixed(below.as_str()).map_err(failed())?.next();
+    match first {
+        None => Ok(None),
+        Some(Ok(reference)) => Ok(Some(reference.name().as_bstr().to_string())),
+        Some(Err(source)) => Err(failed()(source)),
+    }
+}
+
+/// Refuses commands that cannot stand beside an earlier one of the same push.
+fn check_together(commands: &[Command], statuses: &mut [Status]) {
+    let mut made: Vec<&str> = Vec::new();
+    let mut build: Option<ObjectId> = None;
+    for (command, status) in commands.iter().zip(statuses) {
+        let Some(new) = command.new else { continue };
+        if status.is_err() {
+            continue;
+        }
+        let name = command.name.as_str();
+        let below = |name: &str, dir: &str| {
+            name.strip_prefix(dir)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        if let Some(other) = made
+            .iter()
+            .find(|other| below(name, other) || below(other, name))
+        {
+            *status = Err(format!("cannot exist beside {other}"));
+            continue;
+        }
+        if deploys(command) {
+            if build.is_some_and(|first| first != new) {
+                *status =
+                    Err("main and master name different commits; push one of them".to_owned());
+                continue;
+            }
+            build = Some(new);
+        }
+        made.push(name);
+    }
+}

@@ -1,0 +1,262 @@
+//! The receiving end of `git push`: bytes of the smart protocol in, checked objects and moved refs
+//! out. Blocking; it knows no HTTP and no build.
+//!
+//! One push is: [`advertise`], then [`Request::read`], [`check`], [`Quarantine::receive`], and when
+//! everything that the caller wants of the new commits went well, [`Quarantine::keep`], the
+//! caller's own commit point, [`Quarantine::promote`] and [`apply`]; at the end a [`report`].
+//!
+//! Guaranteed: until `promote` the repository is not changed by a single byte, and dropping the
+//! quarantine leaves nothing behind. After `promote` and `apply` the repository is complete: each
+//! object that a ref reaches is there and is well formed. Both can be repeated after a crash.
+//!
+//! [`check`], [`Quarantine::promote`] and [`apply`] want the caller to hold a lock on the
+//! repository; gix's own lock files guard single refs only.
+
+mod advertise;
+mod checks;
+mod ingest;
+mod init;
+mod objects;
+mod quarantine;
+mod refs;
+mod report;
+mod request;
+mod side_band;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use gix::ObjectId;
+use gix::objs::Kind;
+
+pub use advertise::advertise;
+pub use checks::{BRANCHES, check, to_build};
+pub use init::init;
+pub use quarantine::{Quarantine, sweep};
+pub use refs::apply;
+pub use report::report;
+pub use request::{Command, ReportStatus, Request};
+pub use side_band::{KEEP_ALIVE, MAX_BAND_BYTES, SideBand};
+
+/// What becomes of one command: done, or refused for a reason that the client shows.
+pub type Status = Result<(), String>;
+
+/// What one push may cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Commands in one push.
+    pub commands: usize,
+    /// Lines by which a shallow client names its borders.
+    pub shallow_lines: usize,
+    /// Bytes of one ref's name.
+    pub ref_name_bytes: usize,
+    /// Bytes of the pack as it is sent.
+    pub pack_bytes: u64,
+    /// Objects that the pack's header may announce.
+    pub objects: u32,
+    /// Bytes of one object, unpacked; also the most memory taken in one piece.
+    pub object_bytes: usize,
+    /// Unpacked bytes of objects that the repository has and a thin pack's deltas build on; each
+    /// is copied into the new pack.
+    pub base_bytes: u64,
+}
+
+impl Default for Limits {
+    /// 1,000 commands, 10,000 shallow lines, names of 1,024 bytes, 2 GiB and 2,000,000 objects a
+    /// pack, 256 MiB an object, 2 GiB of bases.
+    fn default() -> Self {
+        Self {
+            commands: 1_000,
+            shallow_lines: 10_000,
+            ref_name_bytes: 1_024,
+            pack_bytes: 2 << 30,
+            objects: 2_000_000,
+            object_bytes: 256 << 20,
+            base_bytes: 2 << 30,
+        }
+    }
+}
+
+/// Why a push is refused, or why the repository cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The machine's fault: the file system said no.
+    #[error("{doing} {path}")]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// The machine's fault: what is stored cannot be read or changed.
+    #[error("{doing} {path}")]
+    Repository {
+        doing: &'static str,
+        path: PathBuf,
+        source: gix::Error,
+    },
+    /// There is something else at the path of a new repository.
+    #[error("{path} exists and is no repository")]
+    NotARepository { path: PathBuf },
+
+    /// Nobody reads the answer.
+    #[error("writing the answer")]
+    Write { source: io::Error },
+    /// The connection broke.
+    #[error("reading the push")]
+    Read { source: io::Error },
+    /// The push ended before it was complete.
+    #[error("the push ended early")]
+    Cut,
+    /// The caller's stop flag was set.
+    #[error("the push was stopped")]
+    Stopped,
+    /// A line is not of git's pkt-line form.
+    #[error("the push is not written in pkt-lines")]
+    PacketLine { source: gix::Error },
+    /// A line is neither a command nor a shallow line.
+    #[error("{line:?} is no command")]
+    Malformed { line: String },
+    /// The name is not one that a ref may have.
+    #[error("{name:?} is no name for a ref: {reason}")]
+    RefName { name: String, reason: String },
+    /// Two commands for one ref.
+    #[error("{name} is named by two commands")]
+    Repeated { name: String },
+    /// More commands than one push may have.
+    #[error("more than {limit} commands in one push")]
+    Commands { limit: usize },
+    /// More shallow lines than one push may have.
+    #[error("more than {limit} shallow lines in one push")]
+    ShallowLines { limit: usize },
+    /// The client speaks of another hash function.
+    #[error("the object format {got:?} is not supported; only sha1 is")]
+    ObjectFormat { got: String },
+    /// The client uses what was not advertised and what changes the form of the push.
+    #[error("the capability {name} was not offered")]
+    Capability { name: String },
+
+    /// What follows the commands is no pack.
+    #[error("what follows the commands is no pack")]
+    NotAPack,
+    /// The pack announces too many objects.
+    #[error("the pack has {got} objects; the limit is {limit}")]
+    Objects { got: u32, limit: u32 },
+    /// The pack is too long.
+    #[error("the pack is over the limit of {limit_bytes} bytes")]
+    PackBytes { limit_bytes: u64 },
+    /// The pack is thin and its bases are too many or too large.
+    #[error("the pack builds on more than {limit_bytes} bytes of older objects")]
+    BaseBytes { limit_bytes: u64 },
+    /// Bytes follow the pack.
+    #[error("the pack has junk at the end")]
+    Junk,
+    /// The pack cannot be unpacked, or an object in it is over the limit.
+    #[error("the pack is damaged or has an object of more than {limit_bytes} bytes")]
+    Pack {
+        limit_bytes: usize,
+        source: gix::Error,
+    },
+    /// The pack brought the unpacking code down.
+    #[error("the pack is damaged beyond reading")]
+    Unreadable,
+
+    /// An object is not of the form that its kind has.
+    #[error("the {kind} {id} is malformed: {reason}")]
+    Object {
+        kind: Kind,
+        id: ObjectId,
+        reason: String,
+    },
+    /// An object that a new one names is neither in the push nor in the repository.
+    #[error("the object {id} that {by} names is missing")]
+    Missing { id: ObjectId, by: ObjectId },
+    /// An object is not of the kind that the one which names it says.
+    #[error("the object {id} is a {kind} where something names it as another kind")]
+    WrongKind { id: ObjectId, kind: Kind },
+    /// A shallow clone pushes commits whose parents nobody has.
+    #[error("shallow update not allowed; run git fetch --unshallow and push again")]
+    Shallow,
+    /// The commit or object that a ref should name is missing.
+    #[error("the object {id} for {name} is missing")]
+    TipMissing { name: String, id: ObjectId },
+    /// A branch can only name a commit.
+    #[error("{name} would name the {kind} {id}, and a branch names a commit")]
+    TipKind {
+        name: String,
+        id: ObjectId,
+        kind: Kind,
+    },
+
+    /// A ref is not where the command saw it.
+    #[error("{name} has moved in the meantime")]
+    Stale { name: String },
+}
+
+impl Error {
+    /// Its own text and that of all its causes in one line, as an `unpack` line carries it.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        report::one_line(&text)
+    }
+}
+
+/// Makes the error of a file system call.
+fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io {
+        doing,
+        path,
+        source,
+    }
+}
+
+/// Makes the error of a gix call on a repository.
+fn git_error(doing: &'static str, path: &Path) -> impl FnOnce(gix::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Repository {
+        doing,
+        path,
+        source,
+    }
+}
+
+/// Opens a repository that [`init`] made; the user's and the system's configuration play no part.
+fn open(repo_dir: &Path) -> Result<gix::Repository, Error> {
+    let options = gix::open::Options::isolated()
+        .open_path_as_is(true)
+        // The repository is ours whichever user the server runs as.
+        .with(gix::sec::Trust::Full);
+    gix::open_opts(repo_dir, options).map_err(git_error("opening", repo_dir))
+}
+
+/// Opens a directory of objects and its alternates.
+fn open_objects(objects_dir: &Path) -> Result<gix::odb::HandleArc, Error> {
+    let options = gix::odb::store::init::Options::default();
+    gix::odb::at_opts(objects_dir, gix::hash::Kind::Sha1, None, options)
+        .and_then(|handle| handle.into_arc())
+        .map_err(io_error("opening the objects of", objects_dir))
+}
+
+/// Makes a directory's entries durable.
+fn sync_dir(path: &Path) -> Result<(), Error> {
+    sync_file(path)
+}
+
+/// Makes a file's content durable.
+fn sync_file(path: &Path) -> Result<(), Error> {
+    std::fs::File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(io_error("syncing", path))
+}

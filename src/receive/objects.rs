@@ -1,0 +1,248 @@
+//! What the objects of a push must be before anything may build on them: well formed, and with
+//! everything that they name either among them or in the repository already.
+//!
+//! Looking at the new objects alone is enough, since what is in the repository came the same way:
+//! each object that it has, it has with all that it names.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use gix::ObjectId;
+use gix::hash::Kind::Sha1;
+use gix::objs::{CommitRef, FindHeader as _, Kind, TagRef};
+use gix::progress::Discard;
+use gix_pack::index::traverse::{SafetyCheck, with_index};
+
+use super::{Command, Error, Limits, Request, git_error, tree};
+
+/// Checks every object of the pack with this index.
+///
+/// `odb` has the objects of the pack and of the repository.
+///
+/// # Errors
+/// The caller's fault: an object is malformed, or names one that is missing or of another kind.
+pub(super) fn check_pack(
+    index: &Path,
+    odb: &gix::odb::HandleArc,
+    limits: &Limits,
+    stop: &AtomicBool,
+) -> Result<(), Error> {
+    let bundle = gix_pack::Bundle::at(index, Sha1).map_err(git_error("opening", index))?;
+    let count = bundle.index.num_objects() as usize;
+    let pack = Pack {
+        index: &bundle.index,
+        is: std::iter::repeat_with(AtomicU8::default)
+            .take(count)
+            .collect(),
+        named_as: std::iter::repeat_with(AtomicU8::default)
+            .take(count)
+            .collect(),
+        first_error: Mutex::new(None),
+    };
+    let visitor = Visitor {
+        pack: &pack,
+        odb: odb.clone(),
+        known: HashSet::new(),
+    };
+    let options = with_index::Options {
+        thread_limit: None,
+        // The ingest has just made the checksums from these bytes.
+        check: SafetyCheck::SkipFileAndObjectChecksumVerification,
+        alloc_limit_bytes: Some(limits.object_bytes),
+    };
+    // The traversal may set the flag for itself; the caller's is only read.
+    let stopped = AtomicBool::new(false);
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let mut visitor = visitor.clone();
+        bundle.index.traverse_with_index(
+            &bundle.pack,
+            move |kind, data, entry, _progress| {
+                let result = if stop.load(Ordering::Relaxed) {
+                    Err(Error::Stopped)
+                } else {
+                    visitor.visit(kind, data, entry.oid)
+                };
+                result.map_err(|error| visitor.pack.fail(error))
+            },
+            &mut Discard,
+            &stopped,
+            options,
+        )
+    }));
+    if let Some(error) = pack
+        .first_error
+        .lock()
+        .ok()
+        .and_then(|mut error| error.take())
+    {
+        return Err(error);
+    }
+    result
+        .map_err(|_| Error::Unreadable)?
+        .map_err(|source| Error::Pack {
+            limit_bytes: limits.object_bytes,
+            source,
+        })?;
+    pack.check_kinds()
+}
+
+/// Checks that what each ref is to name exists, and that branches name commits.
+///
+/// # Errors
+/// The caller's fault: an object is missing, or a branch would name something else than a commit.
+pub(super) fn check_tips(
+    commands: &[Command],
+    odb: &gix::odb::HandleArc,
+    repo_dir: &Path,
+) -> Result<(), Error> {
+    for Command { name, new, .. } in commands {
+        let Some(id) = *new else { continue };
+        let header = odb
+            .try_header(&id)
+            .map_err(git_error("reading the objects of", repo_dir))?;
+        let name = name.clone();
+        match header {
+            None => return Err(Error::TipMissing { name, id }),
+            Some(header) if header.kind != Kind::Commit && name.starts_with("refs/heads/") => {
+                let kind = header.kind;
+                return Err(Error::TipKind { name, id, kind });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Says of a push from a shallow clone that its border is why something is missing.
+pub(super) fn explain(error: Error, request: &Request) -> Error {
+    match error {
+        Error::Missing { by, .. } if request.shallow.contains(&by) => Error::Shallow,
+        other => other,
+    }
+}
+
+/// The new objects, seen by all threads.
+struct Pack<'a> {
+    index: &'a gix_pack::index::File,
+    /// The kind of each object, as a bit, in the order of the index.
+    is: Vec<AtomicU8>,
+    /// The kinds, as bits, that other objects name each as.
+    named_as: Vec<AtomicU8>,
+    first_error: Mutex<Option<Error>>,
+}
+
+impl Pack<'_> {
+    /// Keeps the error for later, since the traversal can only carry one of its own.
+    fn fail(&self, error: Error) -> gix::Error {
+        if let Ok(mut first) = self.first_error.lock() {
+            first.get_or_insert(error);
+        }
+        gix::Error::from_error(std::io::Error::from(std::io::ErrorKind::InvalidData))
+    }
+
+    /// Compares what the objects are with what they are named as; after all have been visited.
+    fn check_kinds(&self) -> Result<(), Error> {
+        for (position, (is, named_as)) in (0..).zip(self.is.iter().zip(&self.named_as)) {
+            let is = is.load(Ordering::Relaxed);
+            if named_as.load(Ordering::Relaxed) & !is != 0 {
+                let id = self.index.oid_at_index(position).to_owned();
+                let kind = [Kind::Commit, Kind::Tree, Kind::Blob, Kind::Tag]
+                    .into_iter()
+                    .find(|kind| bit(*kind) == is)
+                    .unwrap_or(Kind::Blob);
+                return Err(Error::WrongKind { id, kind });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bit(kind: Kind) -> u8 {
+    match kind {
+        Kind::Commit => 1,
+        Kind::Tree => 2,
+        Kind::Blob => 4,
+        Kind::Tag => 8,
+    }
+}
+
+/// One thread's look at some of the new objects.
+#[derive(Clone)]
+struct Visitor<'a> {
+    pack: &'a Pack<'a>,
+    odb: gix::odb::HandleArc,
+    /// Objects of the repository that have been looked up, with their kinds as bits.
+    known: HashSet<(ObjectId, u8)>,
+}
+
+impl Visitor<'_> {
+    fn visit(&mut self, kind: Kind, data: &[u8], id: ObjectId) -> Result<(), Error> {
+        if let Some(position) = self.pack.index.lookup(id) {
+            self.pack.is[position as usize].store(bit(kind), Ordering::Relaxed);
+        }
+        let malformed = |reason: String| Error::Object { kind, id, reason };
+        match kind {
+            Kind::Blob => Ok(()),
+            Kind::Tree => tree::check(data, |entry| {
+                if let Some(kind) = entry.kind {
+                    self.require(&entry.id, kind, id)?;
+                }
+                Ok(())
+            })
+            .map_err(|error| match error {
+                tree::Error::Form(reason) => malformed(reason),
+                tree::Error::Entry(error) => error,
+            }),
+            Kind::Commit => {
+                let commit = CommitRef::from_bytes(data, Sha1)
+                    .map_err(|error| malformed(error.to_string()))?;
+                self.require(&commit.tree(), Kind::Tree, id)?;
+                for parent in commit.parents() {
+                    self.require(&parent, Kind::Commit, id)?;
+                }
+                Ok(())
+            }
+            Kind::Tag => {
+                let tag =
+                    TagRef::from_bytes(data, Sha1).map_err(|error| malformed(error.to_string()))?;
+                self.require(&tag.target(), tag.target_kind, id)
+            }
+        }
+    }
+
+    /// Requires that an object which `by` names exists and is of the kind that it is named as.
+    fn require(&mut self, id: &gix::oid, kind: Kind, by: ObjectId) -> Result<(), Error> {
+        if let Some(position) = self.pack.index.lookup(id) {
+            // Its kind may not be known yet.
+            self.pack.named_as[position as usize].fetch_or(bit(kind), Ordering::Relaxed);
+            return Ok(());
+        }
+        let id = id.to_owned();
+        if self.known.contains(&(id, bit(kind))) {
+            return Ok(());
+        }
+        // Git has the empty tree without storing it.
+        if id.is_empty_tree() && kind == Kind::Tree {
+            return Ok(());
+        }
+        let header = self.odb.try_header(&id).map_err(|source| Error::Object {
+            kind,
+            id,
+            reason: source.to_string(),
+        })?;
+        match header {
+            None => Err(Error::Missing { id, by }),
+            Some(header) if header.kind != kind => Err(Error::WrongKind {
+                id,
+                kind: header.kind,
+            }),
+            Some(_) => {
+                self.known.insert((id, bit(kind)));
+                Ok(())
+            }
+        }
+    }
+}

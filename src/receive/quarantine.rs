@@ -1,0 +1,252 @@
+//! A directory beside the repository's objects where those of one push wait until it is decided.
+//!
+//! In: the pack. Out: a directory that reads like the repository with the new objects in it, and
+//! later the objects at their place. Guaranteed: the repository's own files are first touched by
+//! [`Quarantine::promote`].
+
+use std::fs;
+use std::io::BufRead;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use super::{Error, Limits, Request, ingest, io_error, objects, open_objects, sync_dir, sync_file};
+
+const PREFIX: &str = "incoming-";
+
+/// The objects of one push that are not part of the repository yet.
+///
+/// Dropping it removes them, unless it was kept.
+#[derive(Debug)]
+pub struct Quarantine {
+    repo_dir: PathBuf,
+    /// `objects/incoming-<random>`.
+    dir: PathBuf,
+    kept: bool,
+}
+
+impl Quarantine {
+    /// Takes in the pack of a push and checks all of it.
+    ///
+    /// Reads `reader` to its end. Setting `stop` ends it early.
+    ///
+    /// # Errors
+    /// The client's fault: the pack is damaged, over a limit, or not all that its refs need; or
+    /// the machine's. Nothing is left behind.
+    pub fn receive(
+        repo_dir: &Path,
+        reader: &mut dyn BufRead,
+        request: &Request,
+        limits: &Limits,
+        stop: &AtomicBool,
+    ) -> Result<Self, Error> {
+        let quarantine = Self::create(repo_dir)?;
+        if !request.has_pack() {
+            ingest::require_no_pack(reader)?;
+            return Ok(quarantine);
+        }
+        let bases = open_objects(&repo_dir.join("objects"))?;
+        let index = ingest::ingest(reader, &quarantine.pack_dir(), bases, limits, stop)?;
+        let odb = open_objects(&quarantine.dir)?;
+        if let Some(index) = index {
+            objects::check_pack(&index, &odb, limits, stop)
+                .map_err(|error| objects::explain(error, request))?;
+        }
+        objects::check_tips(&request.commands, &odb, repo_dir)?;
+        Ok(quarantine)
+    }
+
+    /// Takes up a quarantine that a process which is no more has kept; `None` where it is not
+    /// there, and that is: where it was promoted.
+    #[must_use]
+    pub fn adopt(repo_dir: &Path, name: &str) -> Option<Self> {
+        let dir = repo_dir.join("objects").join(name);
+        (is_name(name) && dir.is_dir()).then(|| Self {
+            repo_dir: repo_dir.to_owned(),
+            dir,
+            kept: true,
+        })
+    }
+
+    /// The directory from which the new objects and those of the repository can be read.
+    #[must_use]
+    pub fn objects_dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its name in the repository, for [`Quarantine::adopt`] and [`sweep`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.dir
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("made from a prefix and letters, or checked by adopt")
+    }
+
+    /// Makes it durable and leaves it in place from now on, whatever happens to this process.
+    ///
+    /// To be called before the commit point, so that the objects outlive even a power cut there.
+    ///
+    /// # Errors
+    /// The machine's fault.
+    pub fn keep(&mut self) -> Result<(), Error> {
+        for file in self.files("pack")?.iter().chain(&self.files("idx")?) {
+            // As git has them: a pack never changes.
+            fs::set_permissions(file, fs::Permissions::from_mode(0o444))
+                .map_err(io_error("making read-only", file))?;
+            sync_file(file)?;
+        }
+        for dir in [self.pack_dir(), self.dir.join("info")] {
+            // Gone where the removal after a promotion was cut short.
+            if dir.exists() {
+                sync_dir(&dir)?;
+            }
+        }
+        sync_dir(&self.dir)?;
+        sync_dir(&self.objects())?;
+        self.kept = true;
+        Ok(())
+    }
+
+    /// Removes it although it was kept: where the commit point was not reached.
+    ///
+    /// # Errors
+    /// The machine's fault.
+    pub fn discard(mut self) -> Result<(), Error> {
+        self.kept = true;
+        fs::remove_dir_all(&self.dir).map_err(io_error("removing", &self.dir))
+    }
+
+    /// Moves the objects into the repository and removes the quarantine.
+    ///
+    /// Can be repeated after it was cut short at any point, with [`Quarantine::adopt`] between.
+    ///
+    /// # Errors
+    /// The machine's fault; the quarantine is then still there.
+    pub fn promote(mut self) -> Result<(), Error> {
+        self.keep()?;
+        let to = self.objects().join("pack");
+        // A pack without an index is not seen; an index without its pack would be an error.
+        for suffix in ["pack", "idx"] {
+            for file in self.files(suffix)? {
+                let name = file.file_name().expect("it was listed in a directory");
+                fs::rename(&file, to.join(name)).map_err(io_error("promoting", &file))?;
+            }
+            sync_dir(&to)?;
+        }
+        fs::remove_dir_all(&self.dir).map_err(io_error("removing", &self.dir))?;
+        sync_dir(&self.objects())
+    }
+
+    fn create(repo_dir: &Path) -> Result<Self, Error> {
+        let objects = repo_dir.join("objects");
+        let dir = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .rand_bytes(16)
+            .tempdir_in(&objects)
+            .map_err(io_error("making a directory in", &objects))?
+            .keep();
+        let quarantine = Self {
+            repo_dir: repo_dir.to_owned(),
+            dir,
+            kept: false,
+        };
+        for part in ["pack", "info"] {
+            let dir = quarantine.dir.join(part);
+            fs::create_dir(&dir).map_err(io_error("making", &dir))?;
+        }
+        // Relative to this directory, so that the repository can be moved.
+        let alternates = quarantine.dir.join("info/alternates");
+        fs::write(&alternates, "..\n").map_err(io_error("writing", &alternates))?;
+        Ok(quarantine)
+    }
+
+    fn objects(&self) -> PathBuf {
+        self.repo_dir.join("objects")
+    }
+
+    fn pack_dir(&self) -> PathBuf {
+        self.dir.join("pack")
+    }
+
+    fn files(&self, suffix: &str) -> Result<Vec<PathBuf>, Error> {
+        let dir = self.pack_dir();
+        if !dir.exists() {
+            // Its removal was cut short, and came after everything had been moved.
+            return Ok(Vec::new());
+        }
+        let failed = || io_error("listing", &dir);
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(failed())? {
+            let path = entry.map_err(failed())?.path();
+            if path.extension().is_some_and(|found| found == suffix) {
+                files.push(path);
+            }
+        }
+        Ok(files)
+    }
+}
+
+impl Drop for Quarantine {
+    fn drop(&mut self) {
+        if !self.kept {
+            // What stays is swept at the next start.
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// Removes what processes that are no more have left in the repository: quarantines, but for those
+/// named in `keep`, and lock files. Gives the number of quarantines.
+///
+/// To be called at start-up, before anything else uses the repository.
+///
+/// # Errors
+/// The machine's fault.
+pub fn sweep(repo_dir: &Path, keep: &[&str]) -> Result<usize, Error> {
+    let mut removed = 0;
+    let objects = repo_dir.join("objects");
+    for path in list(&objects)? {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or("");
+        if is_name(name) && !keep.contains(&name) {
+            fs::remove_dir_all(&path).map_err(io_error("removing", &path))?;
+            removed += 1;
+        }
+    }
+    // No ref's name ends in `.lock`.
+    let mut open = vec![repo_dir.join("refs")];
+    let mut locks = vec![
+        repo_dir.join("packed-refs.lock"),
+        repo_dir.join("HEAD.lock"),
+    ];
+    while let Some(dir) = open.pop() {
+        for path in list(&dir)? {
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|suffix| suffix == "lock") {
+                locks.push(path);
+            }
+        }
+    }
+    for lock in locks {
+        if lock.exists() {
+            fs::remove_file(&lock).map_err(io_error("removing", &lock))?;
+        }
+    }
+    Ok(removed)
+}
+
+fn list(dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    fs::read_dir(dir)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .map_err(io_error("listing", dir))
+}
+
+/// Whether this is the name of a quarantine, and so no way out of the repository.
+fn is_name(name: &str) -> bool {
+    name.strip_prefix(PREFIX)
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric()))
+}

@@ -1,0 +1,104 @@
+//! Moving the refs, after their objects are in the repository.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use gix::ObjectId;
+use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
+use gix::refs::{FullName, Target};
+
+use super::{Command, Error, checks, git_error, open, sync_dir, sync_file};
+
+/// Moves the refs, all of them or none, and makes that durable.
+///
+/// A ref that already is where it should be is left alone, so that this can be repeated after a
+/// crash. To be called under the caller's lock on the repository.
+///
+/// # Errors
+/// A ref is neither where its command saw it nor where it should go, or the machine's fault.
+pub fn apply(repo_dir: &Path, commands: &[Command]) -> Result<(), Error> {
+    let torn = commands
+        .iter()
+        .map(|command| remove_torn(repo_dir, &command.name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let repo = open(repo_dir)?;
+    let mut edits = Vec::new();
+    for (command, torn) in commands.iter().zip(torn) {
+        let current = checks::current(&repo, repo_dir, &command.name)?;
+        if current == command.new {
+            continue;
+        }
+        if current != command.old && !torn {
+            return Err(Error::Stale {
+                name: command.name.clone(),
+            });
+        }
+        edits.push(edit(command, current)?);
+    }
+    repo.edit_references_as(edits, None)
+        .map_err(git_error("moving the refs of", repo_dir))?;
+    for command in commands {
+        sync(repo_dir, &command.name)?;
+    }
+    let packed = repo_dir.join("packed-refs");
+    if packed.exists() {
+        sync_file(&packed)?;
+    }
+    sync_dir(repo_dir)
+}
+
+fn edit(command: &Command, current: Option<ObjectId>) -> Result<RefEdit, Error> {
+    let name = FullName::try_from(command.name.as_str()).map_err(|error| Error::RefName {
+        name: command.name.clone(),
+        reason: error.to_string(),
+    })?;
+    let expected = match current {
+        Some(id) => PreviousValue::MustExistAndMatch(Target::Object(id)),
+        None => PreviousValue::MustNotExist,
+    };
+    let change = match command.new {
+        Some(new) => Change::Update {
+            log: LogChange::default(),
+            expected,
+            new: Target::Object(new),
+        },
+        None => Change::Delete {
+            expected,
+            log: RefLog::AndReference,
+        },
+    };
+    Ok(RefEdit {
+        change,
+        name,
+        deref: false,
+    })
+}
+
+/// Removes a ref's file that a power cut left without its content, and says whether it did.
+///
+/// Such a file was renamed into place by an earlier try and its bytes were not written yet. What it
+/// held before is gone, so the command cannot be compared with it.
+fn remove_torn(repo_dir: &Path, name: &str) -> Result<bool, Error> {
+    let path = repo_dir.join(name);
+    match fs::read(&path) {
+        Ok(content) if content.iter().all(|byte| *byte == 0) => {
+            fs::remove_file(&path).map_err(super::io_error("removing", &path))?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Makes a ref's file and the directories above it durable, as far as they are there.
+fn sync(repo_dir: &Path, name: &str) -> Result<(), Error> {
+    let mut path = repo_dir.join(name);
+    while path != repo_dir {
+        match sync_file(&path) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            result => result?,
+        }
+        path.pop();
+    }
+    Ok(())
+}

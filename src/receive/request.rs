@@ -1,0 +1,432 @@
+//! What the client asks for: the commands, each with a ref's old and new value, and the
+//! capabilities that it uses. All of it is foreign; what [`Request::read`] gives has been checked.
+
+use std::collections::HashSet;
+use std::io::{self, BufRead};
+
+use gix::ObjectId;
+use gix::bstr::ByteSlice as _;
+use gix_packetline::PacketLineRef;
+use gix_packetline::blocking_io::StreamingPeekableIter;
+
+use super::{Error, Limits};
+
+/// Longest part of a ref's name between slashes: a file's name is at most 255 bytes, and the lock
+/// beside a ref is called `<name>.lock`.
+const COMPONENT_BYTES: usize = 250;
+
+/// One wish: to create, move or delete a ref.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The full name, valid, starting with `refs/`.
+    pub name: String,
+    /// What the client believes the ref names; `None`: that it is not there.
+    pub old: Option<ObjectId>,
+    /// What the ref is to name; `None`: delete it.
+    pub new: Option<ObjectId>,
+}
+
+/// How the client wants to hear what became of the commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportStatus {
+    /// Not at all.
+    Silent,
+    /// `report-status`.
+    V1,
+    /// `report-status-v2`, which may carry more, and with us carries the same.
+    V2,
+}
+
+/// The first part of a push: all before the pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// At least one, each for another ref, in the client's order.
+    pub commands: Vec<Command>,
+    /// The borders of the client's history, where that is shallow.
+    pub shallow: Vec<ObjectId>,
+    pub report: ReportStatus,
+    /// Whether the answer is sent in bands, so that progress can be shown.
+    pub side_band: bool,
+    /// Whether the client asked for no progress.
+    pub quiet: bool,
+    /// Whether all commands are to fail when one does.
+    pub atomic: bool,
+    /// What the client calls itself, such as `git/2.47.3`.
+    pub agent: Option<String>,
+}
+
+impl Request {
+    /// Reads the commands up to their end and leaves `reader` at the first byte of the pack.
+    ///
+    /// `None` is the probe that git sends before a large push: no command and nothing after.
+    ///
+    /// Source: gitprotocol-pack(5), "Reference Update Request and Packfile Transfer".
+    ///
+    /// # Errors
+    /// The caller's fault: not the protocol, a name that no ref may have, two commands for a ref,
+    /// or over a limit.
+    pub fn read(reader: &mut dyn BufRead, limits: &Limits) -> Result<Option<Self>, Error> {
+        let mut request = Self {
+            commands: Vec::new(),
+            shallow: Vec::new(),
+            report: ReportStatus::Silent,
+            side_band: false,
+            quiet: false,
+            atomic: false,
+            agent: None,
+        };
+        let mut names = HashSet::new();
+        let mut lines = StreamingPeekableIter::new(&mut *reader, &[PacketLineRef::Flush], false);
+        while let Some(line) = lines.read_line() {
+            let line = line
+                .map_err(read_error)?
+                .map_err(|source| Error::PacketLine { source })?;
+            let line = line.as_slice().ok_or_else(|| malformed(b""))?;
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            if let Some(id) = line.strip_prefix(b"shallow ") {
+                request.add_shallow(id, limits)?;
+                continue;
+            }
+            let command = if request.commands.is_empty() {
+                let (command, capabilities) = line.split_once_str("\0").unwrap_or((line, b""));
+                request.use_capabilities(capabilities)?;
+                command
+            } else {
+                line
+            };
+            let command = Command::parse(command, limits)?;
+            if request.commands.len() == limits.commands {
+                return Err(Error::Commands {
+                    limit: limits.commands,
+                });
+            }
+            if !names.insert(command.name.clone()) {
+                return Err(Error::Repeated { name: command.name });
+            }
+            request.commands.push(command);
+        }
+        drop(lines);
+        if !request.commands.is_empty() {
+            return Ok(Some(request));
+        }
+        if reader.fill_buf().map_err(read_error)?.is_empty() && request.shallow.is_empty() {
+            return Ok(None);
+        }
+        Err(Error::Malformed {
+            line: String::new(),
+        })
+    }
+
+    /// Whether a pack follows: a push that only deletes has none.
+    #[must_use]
+    pub fn has_pack(&self) -> bool {
+        self.commands.iter().any(|command| command.new.is_some())
+    }
+
+    fn add_shallow(&mut self, id: &[u8], limits: &Limits) -> Result<(), Error> {
+        if self.shallow.len() == limits.shallow_lines {
+            return Err(Error::ShallowLines {
+                limit: limits.shallow_lines,
+            });
+        }
+        self.shallow
+            .push(parse_id(id).ok_or_else(|| malformed(id))?);
+        Ok(())
+    }
+
+    /// Takes the capabilities that matter and passes over those that it does not know, as git does.
+    fn use_capabilities(&mut self, capabilities: &[u8]) -> Result<(), Error> {
+        for capability in capabilities.split_str(" ") {
+            let (name, value) = capability.split_once_str("=").unwrap_or((capability, b""));
+            match name {
+                b"report-status" if self.report == ReportStatus::Silent => {
+                    self.report = ReportStatus::V1;
+                }
+                b"report-status-v2" => self.report = ReportStatus::V2,
+                b"side-band-64k" => self.side_band = true,
+                b"quiet" => self.quiet = true,
+                b"atomic" => self.atomic = true,
+                b"agent" => self.agent = Some(shown(value)),
+                b"object-format" if value != b"sha1" => {
+                    return Err(Error::ObjectFormat { got: shown(value) });
+                }
+                // Both change what follows the commands, so that going on would misread it.
+                b"push-options" | b"push-cert" => {
+                    return Err(Error::Capability { name: shown(name) });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Command {
+    fn parse(line: &[u8], limits: &Limits) -> Result<Self, Error> {
+        let mut words = line.splitn_str(3, " ");
+        let mut id = || parse_id(words.next()?);
+        let (Some(old), Some(new)) = (id(), id()) else {
+            return Err(malformed(line));
+        };
+        let name = check_name(words.next().ok_or_else(|| malformed(line))?, limits)?;
+        let known = |id: ObjectId| (!id.is_null()).then_some(id);
+        Ok(Self {
+            name,
+            old: known(old),
+            new: known(new),
+        })
+    }
+}
+
+fn check_name(name: &[u8], limits: &Limits) -> Result<String, Error> {
+    let refuse = |reason: String| {
+        Err(Error::RefName {
+            name: shown(name),
+            reason,
+        })
+    };
+    if name.len() > limits.ref_name_bytes {
+        let (got, limit) = (name.len(), limits.ref_name_bytes);
+        return refuse(format!("it has {got} bytes, the limit is {limit}"));
+    }
+    let Ok(text) = std::str::from_utf8(name) else {
+        return refuse("it is not UTF-8".to_owned());
+    };
+    if !text.starts_with("refs/") {
+        return refuse("it does not start with refs/".to_owned());
+    }
+    if let Some(part) = text.split('/').find(|part| part.len() > COMPONENT_BYTES) {
+        let got = part.len();
+        return refuse(format!(
+            "a part has {got} bytes, the limit is {COMPONENT_BYTES}"
+        ));
+    }
+    if let Err(error) = gix::validate::reference::name(name.as_bstr()) {
+        return refuse(error.to_string());
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_id(hex: &[u8]) -> Option<ObjectId> {
+    // The length decides the hash function, and only SHA-1 was offered.
+    (hex.len() == 40).then(|| ObjectId::from_hex(hex).ok())?
+}
+
+fn malformed(line: &[u8]) -> Error {
+    Error::Malformed { line: shown(line) }
+}
+
+/// A foreign text, short enough to be shown.
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned()
+}
+
+pub(super) fn read_error(source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::UnexpectedEof => Error::Cut,
+        _ => Error::Read { source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ZERO: &str = "0000000000000000000000000000000000000000";
+    const ONE: &str = "1111111111111111111111111111111111111111";
+
+    fn body(lines: &[String]) -> Vec<u8> {
+        let mut body: Vec<u8> = lines
+            .iter()
+            .flat_map(|line| format!("{:04x}{line}", line.len() + 4).into_bytes())
+            .collect();
+        body.extend_from_slice(b"0000");
+        body
+    }
+
+    fn read(body: &[u8]) -> Result<Option<Request>, Error> {
+        Request::read(&mut &body[..], &Limits::default())
+    }
+
+    #[test]
+    fn what_git_sends_is_understood() {
+        let mut bytes = body(&[
+            format!("shallow {ONE}\n"),
+            format!(
+                "{ZERO} {ONE} refs/heads/main\0 report-status-v2 side-band-64k quiet atomic \
+                 object-format=sha1 agent=git/2.47.3"
+            ),
+            format!("{ONE} {ZERO} refs/heads/old"),
+        ]);
+        bytes.extend_from_slice(b"PACK");
+        let mut rest = &bytes[..];
+        let request = Request::read(&mut rest, &Limits::default())
+            .unwrap()
+            .unwrap();
+        assert_eq!(rest, b"PACK");
+        let one = ObjectId::from_hex(ONE.as_bytes()).unwrap();
+        assert_eq!(request.shallow, [one]);
+        assert_eq!(request.commands[0].name, "refs/heads/main");
+        assert_eq!(
+            (request.commands[0].old, request.commands[0].new),
+            (None, Some(one))
+        );
+        assert_eq!(
+            (request.commands[1].old, request.commands[1].new),
+            (Some(one), None)
+        );
+        assert_eq!(request.report, ReportStatus::V2);
+        assert!(request.side_band && request.quiet && request.atomic && request.has_pack());
+        assert_eq!(request.agent.as_deref(), Some("git/2.47.3"));
+    }
+
+    #[test]
+    fn the_probe_is_no_request() {
+        assert!(read(b"0000").unwrap().is_none());
+        assert!(matches!(read(b""), Err(Error::Cut)));
+        assert!(matches!(read(b"0000PACK"), Err(Error::Malformed { .. })));
+        assert!(matches!(
+            read(&body(&[format!("shallow {ONE}")])),
+            Err(Error::Malformed { .. })
+        ));
+    }
+
+    #[test]
+    fn names_that_could_leave_their_place_are_refused() {
+        for name in [
+            "HEAD",
+            "refs/../x",
+            "refs/heads/../../config",
+            "refs/heads/.x",
+            "refs/heads/a.lock",
+            "refs/heads/a..b",
+            "refs/heads/",
+            "refs//x",
+            "refs/heads/a b",
+            "refs/heads/a\u{7f}",
+            "refs/heads/@{1}",
+            "refs\\heads",
+            "",
+        ] {
+            let result = read(&body(&[format!("{ZERO} {ONE} {name}")]));
+            assert!(
+                matches!(result, Err(Error::RefName { .. })),
+                "{name}: {result:?}"
+            );
+        }
+        let long = format!("{ZERO} {ONE} refs/heads/{}", "x".repeat(COMPONENT_BYTES));
+        assert!(read(&body(std::slice::from_ref(&long))).is_ok());
+        assert!(matches!(
+            read(&body(&[long + "x"])),
+            Err(Error::RefName { .. })
+        ));
+    }
+
+    #[test]
+    fn other_refusals() {
+        let twice = format!("{ZERO} {ONE} refs/heads/a");
+        assert!(matches!(
+            read(&body(&[twice.clone(), twice.clone()])),
+            Err(Error::Repeated { .. })
+        ));
+        let nul_later = [twice.clone(), format!("{ZERO} {ONE} refs/heads/b\0x")];
+        assert!(matches!(
+            read(&body(&nul_later)),
+            Err(Error::RefName { .. })
+        ));
+        for (capability, sha256) in [("object-format=sha256", true), ("push-options", false)] {
+            let error = read(&body(&[format!("{twice}\0 {capability}")])).unwrap_err();
+            assert_eq!(matches!(error, Error::ObjectFormat { .. }), sha256);
+            assert_eq!(matches!(error, Error::Capability { .. }), !sha256);
+        }
+        for line in [
+            "",
+            "x",
+            &format!("{ZERO} {ONE}"),
+            &format!("{ZERO}{ONE} refs/heads/a"),
+        ] {
+            assert!(read(&body(&[line.to_owned()])).is_err(), "{line}");
+        }
+        let whole = body(&[twice]);
+        for end in 0..whole.len() {
+            assert!(matches!(read(&whole[..end]), Err(Error::Cut)), "{end}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_commands_is_limited() {
+        let limits = Limits {
+            commands: 2,
+            ..Limits::default()
+        };
+        let lines: Vec<_> = (0..3)
+            .map(|n| format!("{ZERO} {ONE} refs/heads/{n}"))
+            .collect();
+        assert!(Request::read(&mut &body(&lines[..2])[..], &limits).is_ok());
+        assert!(matches!(
+            Request::read(&mut &body(&lines)[..], &limits),
+            Err(Error::Commands { limit: 2 })
+        ));
+    }
+
+    /// Lines that are nearly commands, so that the property test gets past the first word.
+    fn line() -> impl Strategy<Value = Vec<u8>> {
+        let id = prop_oneof![
+            Just(ZERO.to_owned()),
+            Just(ONE.to_owned()),
+            "[0-9a-f]{38,42}"
+        ];
+        let name = prop_oneof!["refs/(heads|tags)/[a-c./@]{1,4}", ".{0,20}"];
+        let command = (
+            id.clone(),
+            id,
+            name,
+            prop::option::of("\0[ a-z=0-9-]{0,40}"),
+        )
+            .prop_map(|(old, new, name, capabilities)| {
+                format!("{old} {new} {name}{}", capabilities.unwrap_or_default()).into_bytes()
+            });
+        prop_oneof![3 => command, 1 => prop::collection::vec(any::<u8>(), 0..60)]
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(&bytes);
+        }
+
+        #[test]
+        fn what_is_read_keeps_the_limits(
+            lines in prop::collection::vec(line(), 0..8),
+            flush in any::<bool>(),
+            tail in prop::collection::vec(any::<u8>(), 0..8),
+        ) {
+            let limits = Limits { commands: 3, ref_name_bytes: 16, ..Limits::default() };
+            let mut bytes = Vec::new();
+            for line in &lines {
+                bytes.extend_from_slice(format!("{:04x}", line.len() + 4).as_bytes());
+                bytes.extend_from_slice(line);
+            }
+            if flush {
+                bytes.extend_from_slice(b"0000");
+            }
+            bytes.extend_from_slice(&tail);
+            let mut rest = &bytes[..];
+            if let Ok(Some(request)) = Request::read(&mut rest, &limits) {
+                prop_assert!((1..=3).contains(&request.commands.len()));
+                let mut names = HashSet::new();
+                for command in &request.commands {
+                    prop_assert!(command.name.len() <= 16);
+                    prop_assert!(command.name.starts_with("refs/"));
+                    prop_assert!(!command.name.contains(".."));
+                    prop_assert!(names.insert(&command.name));
+                }
+                if flush {
+                    prop_assert!(rest.len() >= tail.len() || rest.is_empty() || lines.iter().any(|l| l.len() > 4));
+                }
+            }
+        }
+    }
+}
