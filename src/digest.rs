@@ -121,7 +121,7 @@ impl<T> Hashing<T> {
     }
 
     /// Bytes that have passed so far.
-    pub fn bytes(&self) -> u64 {
+    pub fn seen_bytes(&self) -> u64 {
         self.bytes
     }
 

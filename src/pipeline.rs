@@ -34,7 +34,7 @@ pub enum Source<'a> {
         commit: gix::ObjectId,
     },
     /// A tarball, gzip or plain.
-    Archive(&'a mut dyn Read),
+    Archive(Box<dyn Read>),
     /// A directory; of a git work tree its tracked files, as they are on disk.
     Directory(&'a Path),
 }
@@ -60,7 +60,7 @@ pub struct Machine {
     /// Such as `debian-12`.
     pub stack: String,
     /// The operator's own variables for builds: mirrors, certificates.
-    pub env: BTreeMap<String, String>,
+    pub env: ConfigVars,
     pub limits: Limits,
 }
 
@@ -88,9 +88,15 @@ pub struct Built {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("no built-in buildpack recognised the app")]
-    NoLanguage { asked: Vec<String>, found: Vec<String> },
+    NoLanguage {
+        asked: Vec<String>,
+        found: Vec<String>,
+    },
     #[error("the buildpack {buildpack} does not recognise the app")]
-    NotCompatible { buildpack: String, explanation: String },
+    NotCompatible {
+        buildpack: String,
+        explanation: String,
+    },
     #[error("the Procfile is {what}, not a file")]
     ProcfileKind { what: &'static str },
     #[error("the compressed slug has {got_bytes} bytes; the limit is {limit_bytes}")]
@@ -101,20 +107,40 @@ pub enum Error {
 ///
 /// # Errors
 /// The stage's error is in the chain; the app's kept cache and the store's other slugs are untouched.
-pub fn build(job: Build<'_>, machine: &Machine, store: &Store, watch: &Watch, out: &mut Output<'_>) -> Result<Built> {
+pub fn build(
+    job: Build<'_>,
+    machine: &Machine,
+    store: &Store,
+    watch: &Watch,
+    out: &mut Output<'_>,
+) -> Result<Built> {
     let mut phases = Phases::default();
     let root = Root::create(&job.scratch.join("root")).context("preparing the build's root")?;
     out.step(&format!("Building on the {} stack", machine.stack))?;
 
-    let checkout = phases.time("checkout", || fetch(job.source, &root.app(), &machine.limits))?;
+    let checkout = phases.time("checkout", || {
+        fetch(job.source, &root.app(), &machine.limits)
+    })?;
     let Directory { checkout, changed } = checkout;
     if changed > 0 {
-        out.detail(&format!("{} tracked files differ from HEAD; they are built as they are on disk", changed))?;
+        out.detail(&format!(
+            "{} tracked files differ from HEAD; they are built as they are on disk",
+            changed
+        ))?;
     }
-    let version = checkout.commit.map(|id| id.to_string()).or(job.version.clone());
-    let env = compile::environment(&machine.stack, version.as_deref().unwrap_or(""), &machine.env);
+    let version = checkout
+        .commit
+        .map(|id| id.to_string())
+        .or(job.version.clone());
+    let env = compile::environment(
+        &machine.stack,
+        version.as_deref().unwrap_or(""),
+        &machine.env,
+    );
 
-    let chosen = phases.time("detect", || choose(&job.buildpacks, &root, &env, machine, watch, out))?;
+    let chosen = phases.time("detect", || {
+        choose(&job.buildpacks, &root, &env, machine, watch, out)
+    })?;
 
     let compiled = phases.time("compile", || -> Result<_> {
         compile::write_env_dir(&root.env(), job.config)?;
@@ -130,7 +156,7 @@ pub fn build(job: Build<'_>, machine: &Machine, store: &Store, watch: &Watch, ou
     let mut blob = store.writer()?;
     let packed = phases.time("pack", || pack::pack(&root.app(), &mut blob))?;
     for skipped in &packed.skipped {
-        out.problem(&format!("Left out of the slug: {skipped}"))?;
+        out.problem(&format!("Left out of the slug: {} is a {}", skipped.path, skipped.kind))?;
     }
     let manifest = packed.manifest;
     check_size(manifest.size_bytes, &machine.limits, out)?;
@@ -153,7 +179,10 @@ pub fn build(job: Build<'_>, machine: &Machine, store: &Store, watch: &Watch, ou
             tree: checkout.tree.map(|id| id.to_string()),
             version: job.version,
         },
-        buildpacks: chosen.into_iter().map(|(staged, label)| used(staged, label)).collect(),
+        buildpacks: chosen
+            .into_iter()
+            .map(|(staged, label)| used(staged, label))
+            .collect(),
         runtimes: compiled.report.runtimes,
         packages: compiled.report.packages,
         stack: machine.stack.clone(),
@@ -177,9 +206,14 @@ fn fetch(source: Source<'_>, app: &Path, limits: &Limits) -> Result<Directory> {
             repository,
             quarantine,
             commit,
-        } => checkout::commit(repository, quarantine, commit, app, &limits.checkout).with_context(|| format!("checking out {commit}")),
-        Source::Archive(reader) => checkout::archive(reader, app, &limits.checkout).context("unpacking the source archive"),
-        Source::Directory(dir) => checkout::directory(dir, app, &limits.checkout).with_context(|| format!("copying {}", dir.display())),
+        } => checkout::commit(repository, quarantine, commit, app, &limits.checkout)
+            .map(whole)
+            .with_context(|| format!("checking out {commit}")),
+        Source::Archive(reader) => {
+            checkout::archive(reader, app, &limits.checkout).map(whole).context("unpacking the source archive")
+        }
+        Source::Directory(dir) => checkout::directory(dir, app, &limits.checkout)
+            .with_context(|| format!("copying {}", dir.display())),
     }
 }
 
@@ -192,7 +226,9 @@ fn choose(
     watch: &Watch,
     out: &mut Output<'_>,
 ) -> Result<Vec<(Staged, String)>> {
-    let stage = |place: usize, reference: &Reference| buildpack::stage(reference, place, &root.app(), &root.buildpacks());
+    let stage = |place: usize, reference: &Reference| {
+        buildpack::stage(reference, place, &root.app(), &root.buildpacks())
+    };
     let ask = |staged: &Staged| detect::ask(&machine.sandbox, root, staged, env, &watch.cancel);
     match configured {
         [] => out.step("Determining which buildpack to use for this app")?,
@@ -205,7 +241,11 @@ fn choose(
         }
     }
     if !configured.is_empty() {
-        let staged = configured.iter().enumerate().map(|(place, reference)| stage(place, reference)).collect::<Result<Vec<_>, _>>()?;
+        let staged = configured
+            .iter()
+            .enumerate()
+            .map(|(place, reference)| stage(place, reference))
+            .collect::<Result<Vec<_>, _>>()?;
         root.hand_over()?;
         let answer = |staged: Staged| {
             let answer = ask(&staged)?;
@@ -218,7 +258,11 @@ fn choose(
         return staged.into_iter().map(answer).collect();
     }
     let builtin = buildpack::builtin_references();
-    let staged = builtin.iter().enumerate().map(|(place, reference)| stage(place, reference)).collect::<Result<Vec<_>, _>>()?;
+    let staged = builtin
+        .iter()
+        .enumerate()
+        .map(|(place, reference)| stage(place, reference))
+        .collect::<Result<Vec<_>, _>>()?;
     root.hand_over()?;
     let mut willing = Vec::new();
     for staged in staged {
@@ -227,14 +271,21 @@ fn choose(
         }
     }
     if willing.len() > 1 {
-        let labels = willing.iter().map(|(_, label)| label.as_str()).collect::<Vec<_>>().join(",");
+        let labels = willing
+            .iter()
+            .map(|(_, label)| label.as_str())
+            .collect::<Vec<_>>()
+            .join(",");
         out.problem("Warning: Multiple default buildpacks reported the ability to handle this app. The first buildpack in the list below will be used.")?;
         out.line(&format!("\t\t\tDetected buildpacks: {labels}"))?;
     }
-    let chosen = willing.into_iter().next().ok_or_else(|| Error::NoLanguage {
-        asked: builtin.iter().map(ToString::to_string).collect(),
-        found: listing(&root.app()),
-    })?;
+    let chosen = willing
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::NoLanguage {
+            asked: builtin.iter().map(ToString::to_string).collect(),
+            found: listing(&root.app()),
+        })?;
     Ok(vec![chosen])
 }
 
@@ -242,8 +293,15 @@ fn choose(
 fn listing(app: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(app).into_iter().flatten().flatten();
     let name = |entry: std::fs::DirEntry| {
-        let slash = if entry.file_type().is_ok_and(|kind| kind.is_dir()) { "/" } else { "" };
-        format!("{}{slash}", entry.file_name().to_string_lossy().escape_debug())
+        let slash = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            "/"
+        } else {
+            ""
+        };
+        format!(
+            "{}{slash}",
+            entry.file_name().to_string_lossy().escape_debug()
+        )
     };
     let mut names = entries.map(name).collect::<Vec<_>>();
     names.sort();
@@ -294,7 +352,11 @@ fn run_buildpacks(
 }
 
 /// Reads the Procfile that the build has left and puts it over the buildpack's defaults.
-fn discover(compiled: &Compiled, app: &Path, out: &mut Output<'_>) -> Result<BTreeMap<String, String>> {
+fn discover(
+    compiled: &Compiled,
+    app: &Path,
+    out: &mut Output<'_>,
+) -> Result<BTreeMap<String, String>> {
     out.step("Discovering process types")?;
     let declared = read_procfile(&app.join("Procfile"))?;
     for warning in &declared.warnings {
@@ -312,16 +374,32 @@ fn discover(compiled: &Compiled, app: &Path, out: &mut Output<'_>) -> Result<BTr
 fn read_procfile(path: &Path) -> Result<Procfile> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Procfile::default()),
-        Ok(meta) if meta.is_symlink() => return Err(Error::ProcfileKind { what: "a symbolic link" }.into()),
-        Ok(meta) if meta.is_dir() => return Err(Error::ProcfileKind { what: "a directory" }.into()),
+        Ok(meta) if meta.is_symlink() => {
+            return Err(Error::ProcfileKind {
+                what: "a symbolic link",
+            }
+            .into());
+        }
+        Ok(meta) if meta.is_dir() => {
+            return Err(Error::ProcfileKind {
+                what: "a directory",
+            }
+            .into());
+        }
         Ok(meta) if !meta.is_file() => return Err(Error::ProcfileKind { what: "a device" }.into()),
         _ => {}
     }
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-    let file = File::options().read(true).custom_flags(flags).open(path).context("opening the Procfile")?;
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .context("opening the Procfile")?;
     let mut bytes = Vec::new();
     let limit = procfile::MAX_BYTES as u64 + 1;
-    file.take(limit).read_to_end(&mut bytes).context("reading the Procfile")?;
+    file.take(limit)
+        .read_to_end(&mut bytes)
+        .context("reading the Procfile")?;
     Ok(Procfile::parse(&bytes)?)
 }
 

@@ -100,9 +100,10 @@ pub struct Compiler<'a> {
 pub fn environment(
     stack: &str,
     source_version: &str,
-    operator: &BTreeMap<String, String>,
+    operator: &ConfigVars,
 ) -> Vec<(String, String)> {
-    let mut env: BTreeMap<String, String> = operator.clone();
+    let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let mut env = operator.iter().map(own).collect::<BTreeMap<_, _>>();
     for (name, value) in [
         ("DYNO", "build.1"),
         ("HOME", "/app"),
@@ -335,10 +336,9 @@ mod tests {
 
     #[test]
     fn the_operator_cannot_replace_the_documented_names() {
-        let operator = BTreeMap::from([
-            ("HOME".to_owned(), "/x".to_owned()),
-            ("MIRROR".to_owned(), "m".to_owned()),
-        ]);
+        let mut operator = ConfigVars::default();
+        operator.set("HOME", "/x").unwrap();
+        operator.set("MIRROR", "m").unwrap();
         let env = environment("debian-12", "", &operator);
         assert!(env.contains(&("HOME".to_owned(), "/app".to_owned())));
         assert!(env.contains(&("MIRROR".to_owned(), "m".to_owned())));

@@ -61,9 +61,17 @@ fn pipeline(error: &pipeline::Error) -> Draft {
 fn detect(error: &detect::Error) -> Draft {
     use detect::Error as E;
     match error {
-        E::TimedOut { buildpack, limit_seconds } => Draft::app("detect_timed_out", format!("Timed out asking the buildpack {buildpack} about the app."))
-            .found(format!("Its bin/detect ran for more than {limit_seconds} seconds."))
-            .remedy("Choose the buildpack that the app needs instead of having all of them asked."),
+        E::TimedOut {
+            buildpack,
+            limit_seconds,
+        } => Draft::app(
+            "detect_timed_out",
+            format!("Timed out asking the buildpack {buildpack} about the app."),
+        )
+        .found(format!(
+            "Its bin/detect ran for more than {limit_seconds} seconds."
+        ))
+        .remedy("Choose the buildpack that the app needs instead of having all of them asked."),
         E::Cancelled => cancelled(),
         E::Sandbox { source, .. } => sandbox(source),
     }
@@ -74,23 +82,39 @@ fn compile(error: &compile::Error) -> Option<Draft> {
     use compile::Error as E;
     Some(match error {
         // The buildpack has said why, right above; these words are the ones that tools match on.
-        E::Failed { label, .. } => Draft::app("compile_failed", format!("Push rejected, failed to compile {label} app.")),
-        E::TimedOut { label, limit_seconds, .. } => Draft::app(
+        E::Failed { label, .. } => Draft::app(
+            "compile_failed",
+            format!("Push rejected, failed to compile {label} app."),
+        ),
+        E::TimedOut {
+            label,
+            limit_seconds,
+            ..
+        } => Draft::app(
             "compile_timed_out",
-            format!("Timed out compiling {label} app ({} minutes)", limit_seconds.div_ceil(60)),
+            format!(
+                "Timed out compiling {label} app ({} minutes)",
+                limit_seconds.div_ceil(60)
+            ),
         )
-        .remedy("Make the build shorter, or raise build_timeout_seconds in the server's slugline.yml."),
+        .remedy(
+            "Make the build shorter, or raise build_timeout_seconds in the server's slugline.yml.",
+        ),
         E::Cancelled => cancelled(),
-        E::Release { buildpack, reason } => Draft::app("release_invalid", format!("The buildpack {buildpack} does not say how to run the app."))
-            .found(format!("Its bin/release should print YAML: {reason}."))
-            .remedy("Correct the buildpack's bin/release, or use another version of it."),
+        E::Release { buildpack, reason } => Draft::app(
+            "release_invalid",
+            format!("The buildpack {buildpack} does not say how to run the app."),
+        )
+        .found(format!("Its bin/release should print YAML: {reason}."))
+        .remedy("Correct the buildpack's bin/release, or use another version of it."),
         E::Sandbox { source, .. } => sandbox(source),
         E::Io { .. } => machine("The build could not be prepared.", error),
     })
 }
 
 fn procfile(error: &ProcfileError) -> Draft {
-    let draft = Draft::app("procfile_invalid", "Push rejected, malformed Procfile.").found(sentence(error));
+    let draft =
+        Draft::app("procfile_invalid", "Push rejected, malformed Procfile.").found(sentence(error));
     match error {
         ProcfileError::Syntax { .. } => draft.remedy("Separate the process type from its command by a colon, as in\n  web: ./server --port $PORT"),
         ProcfileError::NoCommand { .. } => draft.remedy("Write the command after the colon, or remove the line."),
@@ -115,13 +139,21 @@ pub(super) fn sandbox(error: &sandbox::Error) -> Draft {
     use sandbox::Error as E;
     match error {
         E::Refused { step, reason } => {
-            let draft = Draft::platform("sandbox_refused", "This machine does not allow the namespaces that a build runs in.")
-                .found(format!("At the step «{step}»: {reason}."));
-            remedy_of(sandbox::cause_of_refusal()).into_iter().fold(draft, Draft::remedy)
+            let draft = Draft::platform(
+                "sandbox_refused",
+                "This machine does not allow the namespaces that a build runs in.",
+            )
+            .found(format!("At the step «{step}»: {reason}."));
+            remedy_of(sandbox::cause_of_refusal())
+                .into_iter()
+                .fold(draft, Draft::remedy)
         }
-        E::Helper { .. } => Draft::platform("sandbox_helper", "The build's helper process could not be started.")
-            .found(chain(error))
-            .remedy("The slugline binary must stay where it was started from."),
+        E::Helper { .. } => Draft::platform(
+            "sandbox_helper",
+            "The build's helper process could not be started.",
+        )
+        .found(chain(error))
+        .remedy("The slugline binary must stay where it was started from."),
         E::Io { .. } => machine("The build's root could not be made.", error),
         E::Output(_) => nobody_reads(),
     }
@@ -136,14 +168,20 @@ fn remedy_of(cause: Cause) -> Vec<&'static str> {
              sudo apparmor_parser -r /etc/apparmor.d/slugline",
             "Or for every program:\n  sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
         ],
-        Cause::UnprivilegedCloneOff => vec!["Allow user namespaces:\n  sudo sysctl -w kernel.unprivileged_userns_clone=1"],
-        Cause::NoNamespacesLeft => vec!["Allow user namespaces:\n  sudo sysctl -w user.max_user_namespaces=65536"],
+        Cause::UnprivilegedCloneOff => {
+            vec!["Allow user namespaces:\n  sudo sysctl -w kernel.unprivileged_userns_clone=1"]
+        }
+        Cause::NoNamespacesLeft => {
+            vec!["Allow user namespaces:\n  sudo sysctl -w user.max_user_namespaces=65536"]
+        }
         Cause::Container => vec![
             "Start the container with the rights to make namespaces:\n  \
              docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined --cap-add SYS_ADMIN …\n  \
              podman run --security-opt seccomp=unconfined --security-opt unmask=ALL --cap-add SYS_ADMIN …",
         ],
-        Cause::Unknown => vec!["`slugline doctor` shows what this machine can do and what is missing."],
+        Cause::Unknown => {
+            vec!["`slugline doctor` shows what this machine can do and what is missing."]
+        }
     }
 }
 
@@ -173,7 +211,9 @@ fn pack(error: &pack::Error) -> Draft {
 
 fn store(error: &store::Error) -> Draft {
     match error {
-        store::Error::NotFound { .. } => Draft::platform("not_found", sentence(error)).remedy("Deploy the app again."),
+        store::Error::NotFound { .. } => {
+            Draft::platform("not_found", sentence(error)).remedy("Deploy the app again.")
+        }
         store::Error::Io { .. } => machine("The slug store does not work.", error),
     }
 }

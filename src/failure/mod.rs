@@ -13,7 +13,9 @@ use crate::output::{Blame, Failure};
 /// Explains an error chain by the first of its errors that has a meaning of its own.
 pub fn explain(error: &anyhow::Error) -> Failure {
     let known = error.chain().find_map(|cause| {
-        build::explain(cause).or_else(|| source::explain(cause)).or_else(|| platform::explain(cause))
+        build::explain(cause)
+            .or_else(|| source::explain(cause))
+            .or_else(|| platform::explain(cause))
     });
     known.unwrap_or_else(|| internal(error))
 }
@@ -73,7 +75,10 @@ impl From<Draft> for Failure {
 fn sentence(error: &dyn std::fmt::Display) -> String {
     let text = error.to_string();
     let mut chars = text.chars();
-    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    let first = chars
+        .next()
+        .map(|c| c.to_uppercase().to_string())
+        .unwrap_or_default();
     format!("{first}{}.", chars.as_str())
 }
 
@@ -97,10 +102,14 @@ fn machine(what: &str, error: &dyn std::error::Error) -> Draft {
 }
 
 fn cancelled() -> Draft {
-    Draft::caller("cancelled", "The build was cancelled.").remedy("Nothing was changed; push again when you like.")
+    Draft::caller("cancelled", "The build was cancelled.")
+        .remedy("Nothing was changed; push again when you like.")
 }
 
 fn nobody_reads() -> Draft {
-    Draft::caller("disconnected", "The client left before the build ended, so the build was cancelled.")
-        .remedy("Nothing was changed; push again.")
+    Draft::caller(
+        "disconnected",
+        "The client left before the build ended, so the build was cancelled.",
+    )
+    .remedy("Nothing was changed; push again.")
 }

@@ -27,7 +27,8 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
     } else if let Some(error) = error.downcast_ref() {
         left(error)
     } else if let Some(error) = error.downcast_ref::<SettingsError>() {
-        Draft::caller("settings_invalid", sentence(error)).remedy("Correct it and start the server again.")
+        Draft::caller("settings_invalid", sentence(error))
+            .remedy("Correct it and start the server again.")
     } else if let Some(error) = error.downcast_ref::<release::ParseError>() {
         Draft::caller("invalid_params", sentence(error)).remedy("`slugline releases` lists them.")
     } else {
@@ -62,24 +63,36 @@ fn config(error: &ConfigError) -> Draft {
     match error {
         ConfigError::Name { .. } => draft.remedy("Choose a name such as DATABASE_URL."),
         ConfigError::Nul { .. } => draft.remedy("Encode the value, for example with base64."),
-        ConfigError::Form { .. } => draft.remedy("Write NAME=VALUE; quote values with blanks: GREETING='hello world'."),
-        ConfigError::TooLarge { .. } => draft.remedy("Keep large values in a file or a service, and only their place in a config var."),
+        ConfigError::Form { .. } => {
+            draft.remedy("Write NAME=VALUE; quote values with blanks: GREETING='hello world'.")
+        }
+        ConfigError::TooLarge { .. } => draft.remedy(
+            "Keep large values in a file or a service, and only their place in a config var.",
+        ),
     }
 }
 
 fn api(error: &ApiError) -> Draft {
     match error {
-        ApiError::Body { .. } => Draft::caller("bad_request", sentence(error)).remedy("Send a JSON object of at most 1 MiB."),
-        ApiError::Field { .. } => Draft::caller("invalid_params", sentence(error)).remedy("The Platform API's schema lists the fields of each resource."),
-        ApiError::Buildpack { .. } => Draft::caller("invalid_params", sentence(error))
-            .remedy(format!("Built-in ones: {}, and inline for the app's own bin/.", crate::buildpack::builtin_names().join(", "))),
-        ApiError::ReleaseOf => Draft::caller("invalid_params", sentence(error)).remedy("Send {\"slug\": ID} to release a slug, {\"release\": ID} to roll back."),
+        ApiError::Body { .. } => Draft::caller("bad_request", sentence(error))
+            .remedy("Send a JSON object of at most 1 MiB."),
+        ApiError::Field { .. } => Draft::caller("invalid_params", sentence(error))
+            .remedy("The Platform API's schema lists the fields of each resource."),
+        ApiError::Buildpack { .. } => {
+            Draft::caller("invalid_params", sentence(error)).remedy(format!(
+                "Built-in ones: {}, and inline for the app's own bin/.",
+                crate::buildpack::builtin_names().join(", ")
+            ))
+        }
+        ApiError::ReleaseOf => Draft::caller("invalid_params", sentence(error))
+            .remedy("Send {\"slug\": ID} to release a slug, {\"release\": ID} to roll back."),
     }
 }
 
 fn data(error: &DataError) -> Draft {
     match error {
-        DataError::Locked { .. } => Draft::caller("data_locked", sentence(error)).remedy("Stop that server, or choose another directory with --data."),
+        DataError::Locked { .. } => Draft::caller("data_locked", sentence(error))
+            .remedy("Stop that server, or choose another directory with --data."),
         DataError::Io { .. } => machine("The data directory cannot be used.", error),
     }
 }

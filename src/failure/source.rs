@@ -76,13 +76,19 @@ fn checkout(error: &checkout::Error) -> Draft {
 fn fetch(error: &FetchError) -> Draft {
     use FetchError as E;
     match error {
-        E::Scheme { .. } | E::ChecksumForm { .. } => Draft::caller("source_blob_invalid", sentence(error))
-            .remedy("Put the archive to a source of this server: POST /sources."),
-        E::Checksum { .. } => Draft::caller("checksum_mismatch", sentence(error)).remedy("Upload the archive again, or announce its own checksum."),
-        E::TooLarge { .. } => Draft::caller("source_too_large", sentence(error)).remedy("Keep what is not needed for the build out of the archive."),
-        E::Http { .. } | E::Read { .. } => Draft::caller("source_unreachable", "The source could not be fetched.")
-            .found(super::chain(error))
-            .remedy("The URL must answer a plain GET with the archive, and not have expired."),
+        E::Scheme { .. } | E::ChecksumForm { .. } => {
+            Draft::caller("source_blob_invalid", sentence(error))
+                .remedy("Put the archive to a source of this server: POST /sources.")
+        }
+        E::Checksum { .. } => Draft::caller("checksum_mismatch", sentence(error))
+            .remedy("Upload the archive again, or announce its own checksum."),
+        E::TooLarge { .. } => Draft::caller("source_too_large", sentence(error))
+            .remedy("Keep what is not needed for the build out of the archive."),
+        E::Http { .. } | E::Read { .. } => {
+            Draft::caller("source_unreachable", "The source could not be fetched.")
+                .found(super::chain(error))
+                .remedy("The URL must answer a plain GET with the archive, and not have expired.")
+        }
         E::Cancelled => cancelled(),
         E::Io { .. } => machine("The source could not be kept.", error),
     }

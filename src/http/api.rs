@@ -29,7 +29,10 @@ pub enum ApiError {
     #[error("the request's body is no JSON object: {reason}")]
     Body { reason: String },
     #[error("the field {field} is missing or is not {expected}")]
-    Field { field: &'static str, expected: &'static str },
+    Field {
+        field: &'static str,
+        expected: &'static str,
+    },
     #[error("a build by HTTP takes built-in buildpacks only, and {name:?} is none")]
     Buildpack { name: String },
     #[error("a release is made from either a slug or a release")]
@@ -54,9 +57,21 @@ pub(super) async fn answer(server: &Arc<Server>, request: Request<Incoming>) -> 
     };
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let url = base_url(server, &request);
-    let body = match Limited::new(request.into_body(), BODY_LIMIT_BYTES).collect().await {
+    let body = match Limited::new(request.into_body(), BODY_LIMIT_BYTES)
+        .collect()
+        .await
+    {
         Ok(body) => body.to_bytes(),
-        Err(error) => return failed(&server.explain(&ApiError::Body { reason: error.to_string() }.into())),
+        Err(error) => {
+            return failed(
+                &server.explain(
+                    &ApiError::Body {
+                        reason: error.to_string(),
+                    }
+                    .into(),
+                ),
+            );
+        }
     };
     let own = server.clone();
     let called = tokio::task::spawn_blocking(move || {
@@ -70,12 +85,22 @@ pub(super) async fn answer(server: &Arc<Server>, request: Request<Incoming>) -> 
         let segments = path.trim_matches('/').split('/').collect::<Vec<_>>();
         call.route(&method, &segments)
     });
-    match called.await.map_err(anyhow::Error::from).and_then(|done| done) {
+    match called
+        .await
+        .map_err(anyhow::Error::from)
+        .and_then(|done| done)
+    {
         Ok(Some((status, document))) => json_reply(status, &document),
-        Ok(None) => not_found("The requested API endpoint was not found. Are you using the right HTTP verb?"),
+        Ok(None) => not_found(
+            "The requested API endpoint was not found. Are you using the right HTTP verb?",
+        ),
         Err(error) => {
             let failure = server.explain(&error);
-            tracing::info!(failure = failure.id, error = format!("{error:#}"), "request refused");
+            tracing::info!(
+                failure = failure.id,
+                error = format!("{error:#}"),
+                "request refused"
+            );
             failed(&failure)
         }
     }
@@ -87,13 +112,23 @@ fn parse(body: &[u8]) -> Result<Value, ApiError> {
     }
     let reason = |reason: String| ApiError::Body { reason };
     let value: Value = serde_json::from_slice(body).map_err(|error| reason(error.to_string()))?;
-    if value.is_object() { Ok(value) } else { Err(reason("it is something else".to_owned())) }
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(reason("it is something else".to_owned()))
+    }
 }
 
 /// The name by which the caller reached us, if it is one that can stand in a URL.
 fn base_url(server: &Server, request: &Request<Incoming>) -> String {
-    let host = request.headers().get(HOST).and_then(|value| value.to_str().ok());
-    let clean = |host: &&str| host.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c));
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|value| value.to_str().ok());
+    let clean = |host: &&str| {
+        host.chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c))
+    };
     match host.filter(clean) {
         Some(host) if !host.is_empty() => format!("http://{host}"),
         _ => format!("http://{}", server.address),
@@ -121,7 +156,9 @@ impl Call<'_> {
             ["apps", app, "releases"] if get => ok(self.releases(app)?),
             ["apps", app, "releases"] if post => created(self.create_release(app)?),
             ["apps", app, "releases", release] if get => ok(self.release(app, release)?),
-            ["apps", app, "releases", release, "config-vars"] if get => ok(self.release_config(app, release)?),
+            ["apps", app, "releases", release, "config-vars"] if get => {
+                ok(self.release_config(app, release)?)
+            }
             ["apps", app, "builds"] if get => ok(self.builds(app)?),
             ["apps", app, "builds"] if post => created(self.create_build(app)?),
             ["apps", app, "builds", build] if get => ok(self.show_build(&self.build(app, build)?)),
@@ -161,7 +198,10 @@ impl Call<'_> {
         match &self.body[field] {
             Value::Null => Ok(None),
             Value::String(text) => Ok(Some(text)),
-            _ => Err(ApiError::Field { field, expected: "a text" }),
+            _ => Err(ApiError::Field {
+                field,
+                expected: "a text",
+            }),
         }
     }
 
@@ -198,7 +238,10 @@ impl Call<'_> {
 
     fn change_config(&self, app: &str) -> Result<Value> {
         let app = self.app(app)?;
-        let fields = self.body.as_object().ok_or_else(|| anyhow!("the body was checked to be an object"))?;
+        let fields = self
+            .body
+            .as_object()
+            .ok_or_else(|| anyhow!("the body was checked to be an object"))?;
         let change = |(name, value): (&String, &Value)| match value {
             Value::Null => Ok((name.clone(), None)),
             Value::String(text) => Ok((name.clone(), Some(text.clone()))),
@@ -208,7 +251,10 @@ impl Call<'_> {
             }),
         };
         let changes = fields.iter().map(change).collect::<Result<Vec<_>, _>>()?;
-        self.server.platform.ledger.set_config(&app.id, &changes, &self.token.name)?;
+        self.server
+            .platform
+            .ledger
+            .set_config(&app.id, &changes, &self.token.name)?;
         let config = self.server.platform.ledger.config(&app.id)?;
         Ok(resources::config_vars(&config))
     }
@@ -216,7 +262,10 @@ impl Call<'_> {
     fn releases(&self, app: &str) -> Result<Value> {
         let app = self.app(app)?;
         let releases = self.server.platform.ledger.releases(&app.id)?;
-        Ok(releases.iter().map(|release| resources::release(&app, release)).collect())
+        Ok(releases
+            .iter()
+            .map(|release| resources::release(&app, release))
+            .collect())
     }
 
     fn release(&self, app: &str, release: &str) -> Result<Value> {
@@ -225,7 +274,11 @@ impl Call<'_> {
         Ok(resources::release(&app, &release))
     }
 
-    fn find_release(&self, app: &App, reference: &str) -> Result<crate::platform::ledger::ReleaseRow> {
+    fn find_release(
+        &self,
+        app: &App,
+        reference: &str,
+    ) -> Result<crate::platform::ledger::ReleaseRow> {
         let ledger = &self.server.platform.ledger;
         Ok(match reference {
             "current" => ledger.current_release(&app.id)?,
@@ -288,14 +341,20 @@ impl Call<'_> {
             field: "source_blob.url",
             expected: "a URL",
         })?;
-        let buildpacks = self.body["buildpacks"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let buildpacks = self.body["buildpacks"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let request = BuildRequest {
             url,
             checksum: text("checksum"),
             version: text("version"),
             buildpacks: buildpacks.iter().map(buildpack).collect::<Result<_, _>>()?,
         };
-        let build = self.server.platform.start_build(&app, request, &self.token.name)?;
+        let build = self
+            .server
+            .platform
+            .start_build(&app, request, &self.token.name)?;
         Ok(self.show_build(&build))
     }
 
@@ -323,18 +382,28 @@ impl Call<'_> {
     fn create_source(&self) -> Result<Value> {
         let source = self.server.platform.ledger.create_source()?;
         let path = format!("/sources/{}", source.id);
-        Ok(resources::source(&self.link("GET", &path), &self.link("PUT", &path)))
+        Ok(resources::source(
+            &self.link("GET", &path),
+            &self.link("PUT", &path),
+        ))
     }
 
     fn tokens(&self) -> Result<Value> {
         let tokens = self.server.platform.ledger.tokens()?;
-        Ok(tokens.iter().map(|token| resources::authorization(&self.site(), token, None)).collect())
+        Ok(tokens
+            .iter()
+            .map(|token| resources::authorization(&self.site(), token, None))
+            .collect())
     }
 
     fn create_token(&self) -> Result<Value> {
         let name = self.text("description")?.unwrap_or("token");
         let (token, secret) = self.server.platform.ledger.create_token(name)?;
-        Ok(resources::authorization(&self.site(), &token, Some(&secret)))
+        Ok(resources::authorization(
+            &self.site(),
+            &token,
+            Some(&secret),
+        ))
     }
 
     fn revoke_token(&self, token: &str) -> Result<Value> {
@@ -354,9 +423,14 @@ fn created(document: Value) -> Answer {
 /// A buildpack of a build's request: built-in ones by name. A directory of the server is none of
 /// the caller's business.
 fn buildpack(value: &Value) -> Result<Reference, ApiError> {
-    let name = value["name"].as_str().or(value["url"].as_str()).unwrap_or_default();
+    let name = value["name"]
+        .as_str()
+        .or(value["url"].as_str())
+        .unwrap_or_default();
     match name.parse() {
         Ok(reference @ (Reference::Builtin(_) | Reference::Inline)) => Ok(reference),
-        _ => Err(ApiError::Buildpack { name: name.to_owned() }),
+        _ => Err(ApiError::Buildpack {
+            name: name.to_owned(),
+        }),
     }
 }

@@ -25,7 +25,10 @@ pub(super) fn secret(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The token that a request is made with; none where it is missing, unknown or revoked.
-pub(super) async fn token<B>(server: &Server, request: &Request<B>) -> Result<Option<Token>, LedgerError> {
+pub(super) async fn token<B>(
+    server: &Server,
+    request: &Request<B>,
+) -> Result<Option<Token>, LedgerError> {
     let Some(secret) = secret(request.headers()) else {
         return Ok(None);
     };

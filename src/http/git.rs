@@ -29,7 +29,12 @@ const FETCH_REQUEST_LIMIT_BYTES: u64 = 64 << 20;
 const GIT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Answers a request below `/NAME.git/`.
-pub(super) async fn answer(server: &Arc<Server>, name: &str, rest: &str, request: Request<Incoming>) -> Reply {
+pub(super) async fn answer(
+    server: &Arc<Server>,
+    name: &str,
+    rest: &str,
+    request: Request<Incoming>,
+) -> Reply {
     let token = match auth::token(server, &request).await {
         Ok(Some(token)) => token,
         // The probe of a large push carries no credentials and must be read whole, too.
@@ -39,7 +44,8 @@ pub(super) async fn answer(server: &Arc<Server>, name: &str, rest: &str, request
         }
         Err(error) => return failed_text(&server.explain(&error.into())),
     };
-    let push = rest == "git-receive-pack" || request.uri().query() == Some("service=git-receive-pack");
+    let push =
+        rest == "git-receive-pack" || request.uri().query() == Some("service=git-receive-pack");
     let app = match find_app(server, name, push, &token).await {
         Ok(app) => app,
         Err(error) => {
@@ -50,12 +56,20 @@ pub(super) async fn answer(server: &Arc<Server>, name: &str, rest: &str, request
     match (request.method(), rest) {
         (&Method::GET, "info/refs") => match request.uri().query() {
             Some("service=git-receive-pack") => advertise_receive(server, app).await,
-            Some("service=git-upload-pack") => advertise_upload(server, app, protocol(&request)).await,
-            _ => text(StatusCode::FORBIDDEN, "This server speaks git's smart protocol only. Use a git of version 1.6.6 or later."),
+            Some("service=git-upload-pack") => {
+                advertise_upload(server, app, protocol(&request)).await
+            }
+            _ => text(
+                StatusCode::FORBIDDEN,
+                "This server speaks git's smart protocol only. Use a git of version 1.6.6 or later.",
+            ),
         },
         (&Method::POST, "git-receive-pack") => receive_pack(server, app, token, request).await,
         (&Method::POST, "git-upload-pack") => upload_pack(server, app, request).await,
-        _ => text(StatusCode::NOT_FOUND, "There is nothing here; the repository is at /NAME.git."),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "There is nothing here; the repository is at /NAME.git.",
+        ),
     }
 }
 
@@ -67,11 +81,20 @@ async fn drain(request: Request<Incoming>) {
     drop(drained);
 }
 
-async fn find_app(server: &Arc<Server>, name: &str, push: bool, token: &Token) -> anyhow::Result<App> {
+async fn find_app(
+    server: &Arc<Server>,
+    name: &str,
+    push: bool,
+    token: &Token,
+) -> anyhow::Result<App> {
     let (platform, name, user) = (server.platform.clone(), name.to_owned(), token.name.clone());
     spawn_blocking(move || {
         let name = name.parse::<AppName>()?;
-        if push { platform.app_for_push(&name, &user) } else { Ok(platform.ledger.app(name.as_str())?) }
+        if push {
+            platform.app_for_push(&name, &user)
+        } else {
+            Ok(platform.ledger.app(name.as_str())?)
+        }
     })
     .await?
 }
@@ -92,12 +115,24 @@ async fn advertise_receive(server: &Arc<Server>, app: App) -> Reply {
 
 /// The body of a request, unpacked where it is packed.
 fn body_of(request: Request<Incoming>) -> Box<dyn BufRead + Send> {
-    let gzip = request.headers().get(CONTENT_ENCODING).is_some_and(|value| value == "gzip" || value == "x-gzip");
+    let gzip = request
+        .headers()
+        .get(CONTENT_ENCODING)
+        .is_some_and(|value| value == "gzip" || value == "x-gzip");
     let body = BodyReader::new(request.into_body());
-    if gzip { Box::new(BufReader::new(GzDecoder::new(body))) } else { Box::new(body) }
+    if gzip {
+        Box::new(BufReader::new(GzDecoder::new(body)))
+    } else {
+        Box::new(body)
+    }
 }
 
-async fn receive_pack(server: &Arc<Server>, app: App, token: Token, request: Request<Incoming>) -> Reply {
+async fn receive_pack(
+    server: &Arc<Server>,
+    app: App,
+    token: Token,
+    request: Request<Incoming>,
+) -> Reply {
     const RESULT: &str = "application/x-git-receive-pack-result";
     let mut body = body_of(request);
     let limits = server.platform.options.receive.clone();
@@ -140,7 +175,10 @@ fn push(
         writer.enable_keep_alive();
     }
     let keep_alive = writer.keep_alive();
-    let mut progress = SideBand::new(BufWriter::with_capacity(128 * 1024, writer), commands.side_band);
+    let mut progress = SideBand::new(
+        BufWriter::with_capacity(128 * 1024, writer),
+        commands.side_band,
+    );
     let push = Push {
         app,
         user: &token.name,
@@ -153,7 +191,10 @@ fn push(
     io::copy(&mut body, &mut io::sink())?;
     let mut out = progress.finish()?;
     keep_alive.disable();
-    let names = commands.commands.iter().map(|command| command.name.as_str());
+    let names = commands
+        .commands
+        .iter()
+        .map(|command| command.name.as_str());
     let statuses = names.zip(pushed.statuses).collect::<Vec<_>>();
     let unpack = pushed.unpack.as_ref().map(|_| ()).map_err(String::as_str);
     receive::report(&mut out, commands, unpack, &statuses)?;
@@ -190,12 +231,22 @@ async fn advertise_upload(server: &Arc<Server>, app: App, protocol: Option<Strin
     let advertised = spawn_blocking(move || -> anyhow::Result<Vec<u8>> {
         receive::init(&repository)?;
         let mut body = b"001e# service=git-upload-pack\n0000".to_vec();
-        let output = upload_pack_command(&own, &repository, protocol).args(["--advertise-refs", "."]).output()?;
-        anyhow::ensure!(output.status.success(), "git upload-pack ended with {}", output.status);
+        let output = upload_pack_command(&own, &repository, protocol)
+            .args(["--advertise-refs", "."])
+            .output()?;
+        anyhow::ensure!(
+            output.status.success(),
+            "git upload-pack ended with {}",
+            output.status
+        );
         body.extend(output.stdout);
         Ok(body)
     });
-    match advertised.await.map_err(anyhow::Error::from).and_then(|body| body) {
+    match advertised
+        .await
+        .map_err(anyhow::Error::from)
+        .and_then(|body| body)
+    {
         Ok(body) => bytes("application/x-git-upload-pack-advertisement", body),
         Err(error) => failed_text(&server.explain(&error)),
     }
@@ -216,10 +267,19 @@ async fn upload_pack(server: &Arc<Server>, app: App, request: Request<Incoming>)
     stream("application/x-git-upload-pack-result", reply)
 }
 
-fn run_upload_pack(mut command: Command, body: Box<dyn BufRead + Send>, out: &mut BodyWriter) -> io::Result<()> {
+fn run_upload_pack(
+    mut command: Command,
+    body: Box<dyn BufRead + Send>,
+    out: &mut BodyWriter,
+) -> io::Result<()> {
     let mut wanted = Vec::new();
-    body.take(FETCH_REQUEST_LIMIT_BYTES).read_to_end(&mut wanted)?;
-    let mut child = command.arg(".").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    body.take(FETCH_REQUEST_LIMIT_BYTES)
+        .read_to_end(&mut wanted)?;
+    let mut child = command
+        .arg(".")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
     let mut stdin = child.stdin.take().expect("it was piped");
     let feeder = std::thread::spawn(move || stdin.write_all(&wanted));
     let mut stdout = child.stdout.take().expect("it was piped");

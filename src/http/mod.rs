@@ -73,7 +73,11 @@ impl Server {
 ///
 /// # Errors
 /// The socket can take no connections.
-pub async fn serve(listener: TcpListener, server: Arc<Server>, stop: impl Future<Output = ()>) -> Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    server: Arc<Server>,
+    stop: impl Future<Output = ()>,
+) -> Result<()> {
     let graceful = GracefulShutdown::new();
     let mut stop = pin!(stop);
     loop {
@@ -99,9 +103,14 @@ pub async fn serve(listener: TcpListener, server: Arc<Server>, stop: impl Future
         }
     });
     if tokio::time::timeout(GRACE, &mut ended).await.is_err() {
-        tracing::warn!(builds = platform.builds_under_way(), "undoing the builds that are still under way");
+        tracing::warn!(
+            builds = platform.builds_under_way(),
+            "undoing the builds that are still under way"
+        );
         platform.cancel_all();
-        tokio::time::timeout(FAREWELL, ended).await.context("ending the builds")?;
+        tokio::time::timeout(FAREWELL, ended)
+            .await
+            .context("ending the builds")?;
     }
     Ok(())
 }
@@ -135,10 +144,14 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Reply {
             let name = repository.trim_end_matches(".git").to_owned();
             git::answer(&server, &name, &rest.join("/"), request).await
         }
-        (&Method::GET, ["builds", id, "output"]) => streams::build_output(&server, id, &request).await,
+        (&Method::GET, ["builds", id, "output"]) => {
+            streams::build_output(&server, id, &request).await
+        }
         (&Method::GET, ["blobs", digest]) => streams::blob(&server, digest, &request).await,
         (&Method::GET, ["sources", id]) => streams::read_source(&server, id, &request).await,
-        (&Method::PUT, ["sources", id]) => streams::write_source(&server, &(*id).to_owned(), request).await,
+        (&Method::PUT, ["sources", id]) => {
+            streams::write_source(&server, &(*id).to_owned(), request).await
+        }
         _ => api::answer(&server, request).await,
     };
     // Paths of signed URLs hold no secret; their queries do, and are left out.

@@ -18,13 +18,18 @@ pub(super) type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
 fn full(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(body.into()).boxed_unsync());
     *reply.status_mut() = status;
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     no_cache(&mut reply);
     reply
 }
 
 fn no_cache(reply: &mut Reply) {
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, max-age=0, must-revalidate"));
+    reply.headers_mut().insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, max-age=0, must-revalidate"),
+    );
 }
 
 /// A JSON document.
@@ -45,7 +50,9 @@ pub(super) fn bytes(content_type: &'static str, body: Vec<u8>) -> Reply {
 /// A body that is written while it is sent.
 pub(super) fn stream(content_type: &'static str, body: ChannelBody) -> Reply {
     let mut reply = Response::new(body.boxed_unsync());
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     no_cache(&mut reply);
     reply
 }
@@ -78,15 +85,24 @@ pub(super) fn unauthorized(json: bool) -> Reply {
     const MESSAGE: &str = "Invalid credentials provided. Send a token of this server: as the password of HTTP Basic, or as Bearer. \
         `slugline token create NAME` makes one.";
     let mut reply = if json {
-        json_reply(StatusCode::UNAUTHORIZED, &json!({ "id": "unauthorized", "message": MESSAGE }))
+        json_reply(
+            StatusCode::UNAUTHORIZED,
+            &json!({ "id": "unauthorized", "message": MESSAGE }),
+        )
     } else {
         text(StatusCode::UNAUTHORIZED, MESSAGE)
     };
-    reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Slugline\", charset=\"UTF-8\""));
+    reply.headers_mut().insert(
+        WWW_AUTHENTICATE,
+        HeaderValue::from_static("Basic realm=\"Slugline\", charset=\"UTF-8\""),
+    );
     reply
 }
 
 /// There is nothing here.
 pub(super) fn not_found(what: &str) -> Reply {
-    json_reply(StatusCode::NOT_FOUND, &json!({ "id": "not_found", "message": what }))
+    json_reply(
+        StatusCode::NOT_FOUND,
+        &json!({ "id": "not_found", "message": what }),
+    )
 }

@@ -25,12 +25,19 @@ impl Signer {
     /// `path?expires=…&signature=…` for one method.
     pub(super) fn sign(&self, method: &str, path: &str) -> String {
         let expires = clock::now().as_second() + LIFETIME_SECONDS;
-        format!("{path}?expires={expires}&signature={}", self.signature(method, path, expires))
+        format!(
+            "{path}?expires={expires}&signature={}",
+            self.signature(method, path, expires)
+        )
     }
 
     /// Whether a request's query holds a valid signature that has not expired.
     pub(super) fn allows(&self, method: &str, path: &str, query: &str) -> bool {
-        let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let value = |name: &str| {
+            query
+                .split('&')
+                .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+        };
         let Some(expires) = value("expires").and_then(|text| text.parse::<i64>().ok()) else {
             return false;
         };
@@ -41,7 +48,8 @@ impl Signer {
     }
 
     fn signature(&self, method: &str, path: &str, expires: i64) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
         mac.update(format!("{method}\n{path}\n{expires}").as_bytes());
         hex(&mac.finalize().into_bytes())
     }
@@ -61,7 +69,10 @@ mod tests {
         assert!(!signer.allows("GET", "/blobs/y", query));
         assert!(!Signer::new(b"other").allows("GET", "/blobs/x", query));
         assert!(!signer.allows("GET", "/blobs/x", ""));
-        let late = format!("expires=1&signature={}", signer.signature("GET", "/blobs/x", 1));
+        let late = format!(
+            "expires=1&signature={}",
+            signer.signature("GET", "/blobs/x", 1)
+        );
         assert!(!signer.allows("GET", "/blobs/x", &late));
     }
 }

@@ -19,12 +19,19 @@ const SOURCE_LIMIT_BYTES: u64 = 1 << 30;
 /// Whether the request carries a signature or a token of its own.
 async fn allowed<B>(server: &Server, request: &Request<B>) -> bool {
     let uri = request.uri();
-    let signed = server.signer.allows(request.method().as_str(), uri.path(), uri.query().unwrap_or_default());
+    let signed = server.signer.allows(
+        request.method().as_str(),
+        uri.path(),
+        uri.query().unwrap_or_default(),
+    );
     signed || matches!(auth::token(server, request).await, Ok(Some(_)))
 }
 
 fn refused() -> Reply {
-    text(StatusCode::FORBIDDEN, "This link is not valid, or has expired. Ask for the resource again to get a new one.")
+    text(
+        StatusCode::FORBIDDEN,
+        "This link is not valid, or has expired. Ask for the resource again to get a new one.",
+    )
 }
 
 /// `GET /builds/ID/output`: the build's log, followed to its end.
@@ -97,13 +104,23 @@ pub(super) async fn write_source(server: &Server, id: &str, request: Request<Inc
     });
     match written.await {
         Ok(Ok(true)) => json_reply(StatusCode::OK, &serde_json::json!({})),
-        Ok(Ok(false)) => text(StatusCode::PAYLOAD_TOO_LARGE, "A source may have 1 GiB at most."),
-        _ => text(StatusCode::INTERNAL_SERVER_ERROR, "The source could not be written."),
+        Ok(Ok(false)) => text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "A source may have 1 GiB at most.",
+        ),
+        _ => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The source could not be written.",
+        ),
     }
 }
 
 /// Sends what a reader gives, read on a blocking thread.
-fn send(content_type: &'static str, size_bytes: Option<u64>, mut reader: impl Read + Send + 'static) -> Reply {
+fn send(
+    content_type: &'static str,
+    size_bytes: Option<u64>,
+    mut reader: impl Read + Send + 'static,
+) -> Reply {
     let (mut writer, body) = channel(b"", Cancel::default());
     tokio::task::spawn_blocking(move || {
         // A client that leaves, or a blob that proves damaged, cuts the response short; with a
@@ -114,7 +131,9 @@ fn send(content_type: &'static str, size_bytes: Option<u64>, mut reader: impl Re
     });
     let mut reply = stream(content_type, body);
     if let Some(size) = size_bytes {
-        reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(size));
+        reply
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(size));
     }
     reply
 }

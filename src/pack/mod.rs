@@ -155,7 +155,7 @@ fn file<W: Write>(
     if size_bytes
         > limits
             .tar_bytes
-            .saturating_sub(Hashing::bytes(tarball.out()))
+            .saturating_sub(tarball.out().seen_bytes())
     {
         return Err(too_many_bytes(limits));
     }

@@ -34,9 +34,16 @@ impl Platform {
     ///
     /// # Errors
     /// The platform's: the build could not be recorded or its log not be started.
-    pub fn start_build(self: &Arc<Self>, app: &App, request: BuildRequest, user: &str) -> Result<Build> {
+    pub fn start_build(
+        self: &Arc<Self>,
+        app: &App,
+        request: BuildRequest,
+        user: &str,
+    ) -> Result<Build> {
         let version = request.version.as_deref();
-        let build = self.ledger.create_build(&app.id, SourceKind::Api, None, version, user)?;
+        let build = self
+            .ledger
+            .create_build(&app.id, SourceKind::Api, None, version, user)?;
         let (tell, started) = channel();
         let (platform, app, own) = (self.clone(), app.clone(), build.clone());
         thread::Builder::new()
@@ -67,27 +74,42 @@ impl Platform {
         }
     }
 
-    fn build_archive(&self, app: &App, build: &Build, request: BuildRequest, cancel: &Cancel, out: &mut Output<'_>) -> Result<()> {
+    fn build_archive(
+        &self,
+        app: &App,
+        build: &Build,
+        request: BuildRequest,
+        cancel: &Cancel,
+        out: &mut Output<'_>,
+    ) -> Result<()> {
         out.line(&format!("Build {}", build.id))?;
         let _turn = self.apps.of(&app.id).enter(cancel, |ahead| {
-            out.line(&format!("Waiting: {ahead} other push to {} is under way or before this one.", app.name))
+            out.line(&format!(
+                "Waiting: {ahead} other push to {} is under way or before this one.",
+                app.name
+            ))
         })?;
-        let scratch = Scratch::create(&self.data.scratch()).context("making a directory for the source")?;
+        let scratch =
+            Scratch::create(&self.data.scratch()).context("making a directory for the source")?;
         let archive = scratch.path().join("source");
         fetch(&request.url, request.checksum.as_deref(), &archive, cancel)?;
         out.line("Building source:")?;
         out.line("")?;
-        let mut reader = File::open(&archive).context("opening the fetched source")?;
+        let reader = File::open(&archive).context("opening the fetched source")?;
         let version = request.version.clone();
         let job = Job {
             app,
-            source: Source::Archive(&mut reader),
+            source: Source::Archive(Box::new(reader)),
             version: request.version,
             buildpacks: request.buildpacks,
             cancel,
         };
         let built = self.build(job, out)?;
-        let short = version.unwrap_or_else(|| built.record.digest.hex()).chars().take(8).collect::<String>();
+        let short = version
+            .unwrap_or_else(|| built.record.digest.hex())
+            .chars()
+            .take(8)
+            .collect::<String>();
         let deployed = self.ledger.commit_deploy(&Deploy {
             build_id: &build.id,
             record: &built.record,

@@ -26,7 +26,9 @@ impl Platform {
     /// The caller's: there is no such app.
     pub fn app_for_push(&self, name: &AppName, user: &str) -> Result<App> {
         match self.ledger.app(name.as_str()) {
-            Err(LedgerError::NotFound { .. }) if self.options.create_on_push => self.create_app(name, user),
+            Err(LedgerError::NotFound { .. }) if self.options.create_on_push => {
+                self.create_app(name, user)
+            }
             found => Ok(found?),
         }
     }
@@ -37,7 +39,10 @@ impl Platform {
     /// # Errors
     /// The platform's: something could not be removed; the app is gone from the ledger all the same.
     pub fn destroy_app(&self, app: &App) -> Result<()> {
-        let _turn = self.apps.of(&app.id).enter(&Cancel::default(), |_| Ok(()))?;
+        let _turn = self
+            .apps
+            .of(&app.id)
+            .enter(&Cancel::default(), |_| Ok(()))?;
         let builds = self.ledger.builds(&app.id)?;
         let unused = self.ledger.destroy_app(&app.id)?;
         {

@@ -53,7 +53,12 @@ impl DataDir {
         let path = fs::canonicalize(path).map_err(io_error(path))?;
         let lock_path = path.join("lock");
         let mut lock = OpenOptions::new();
-        let lock = lock.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let lock = lock
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600);
         let mut lock = lock.open(&lock_path).map_err(io_error(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -118,11 +123,17 @@ impl DataDir {
     ///
     /// # Errors
     /// The platform's: it can be neither read nor written.
-    pub fn secret(&self, name: &str, make: impl FnOnce() -> io::Result<String>) -> Result<String, DataError> {
+    pub fn secret(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> io::Result<String>,
+    ) -> Result<String, DataError> {
         let path = self.path.join(name);
         match fs::read_to_string(&path) {
             Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(&path)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error(&path)(error));
+            }
             _ => {}
         }
         let secret = make().map_err(io_error(&path))?;
@@ -131,7 +142,9 @@ impl DataDir {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         let mut file = options.open(&new).map_err(io_error(&new))?;
-        writeln!(file, "{secret}").and_then(|()| file.sync_all()).map_err(io_error(&new))?;
+        writeln!(file, "{secret}")
+            .and_then(|()| file.sync_all())
+            .map_err(io_error(&new))?;
         fs::rename(&new, &path).map_err(io_error(&path))?;
         Ok(secret)
     }
@@ -153,7 +166,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let held = DataDir::open(dir.path()).unwrap();
         let error = DataDir::open(dir.path()).unwrap_err();
-        assert!(matches!(&error, DataError::Locked { holder, .. } if *holder == std::process::id().to_string()));
+        assert!(
+            matches!(&error, DataError::Locked { holder, .. } if *holder == std::process::id().to_string())
+        );
         drop(held);
         DataDir::open(dir.path()).unwrap();
     }
@@ -164,7 +179,10 @@ mod tests {
         let data = DataDir::open(dir.path()).unwrap();
         assert_eq!(data.secret("s", || Ok("one".into())).unwrap(), "one");
         assert_eq!(data.secret("s", || Ok("two".into())).unwrap(), "one");
-        let mode = fs::metadata(dir.path().join("s")).unwrap().permissions().mode();
+        let mode = fs::metadata(dir.path().join("s"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }

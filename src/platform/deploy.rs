@@ -35,9 +35,15 @@ impl Platform {
 
     /// Waits for a turn and builds.
     pub(super) fn build(&self, job: Job<'_>, out: &mut Output<'_>) -> Result<Built> {
-        let wait = |ahead: usize| out.line(&format!("Waiting for a build to end: {} before this one.", count(ahead)));
+        let wait = |ahead: usize| {
+            out.line(&format!(
+                "Waiting for a build to end: {} before this one.",
+                count(ahead)
+            ))
+        };
         let _turn = self.builds.enter(job.cancel, wait)?;
-        let scratch = Scratch::create(&self.data.scratch()).context("making a build's directory")?;
+        let scratch =
+            Scratch::create(&self.data.scratch()).context("making a build's directory")?;
         let machine = &self.options.machine;
         let watch = Watch {
             deadline: Some(Instant::now() + machine.limits.time),
@@ -59,7 +65,12 @@ impl Platform {
     /// Ends a failed build: its lines, its record.
     pub(super) fn fail_build(&self, build: &Build, error: &anyhow::Error, out: &mut Output<'_>) {
         let failure = (self.options.explain)(error);
-        tracing::info!(build = build.id, failure = failure.id, error = format!("{error:#}"), "build failed");
+        tracing::info!(
+            build = build.id,
+            failure = failure.id,
+            error = format!("{error:#}"),
+            "build failed"
+        );
         // Nobody may be listening any more; the log still gets the lines.
         let _ = out.failure(&failure);
         let _ = out.problem("");
@@ -78,15 +89,29 @@ fn count(builds: usize) -> String {
 }
 
 /// The lines after a release was made.
-pub(super) fn announce(app: &App, release: &ReleaseRow, record: &SlugRecord, out: &mut Output<'_>) -> io::Result<()> {
+pub(super) fn announce(
+    app: &App,
+    release: &ReleaseRow,
+    record: &SlugRecord,
+    out: &mut Output<'_>,
+) -> io::Result<()> {
     let types = &record.process_types;
     out.step("Launching...")?;
     out.detail(&format!("Released {}", release.version))?;
     if types.contains_key("release") {
-        out.problem("The release command of the Procfile was not run: there is no release phase yet.")?;
-        out.problem(&format!("Run it with: slugline run -a {} release", app.name))?;
+        out.problem(
+            "The release command of the Procfile was not run: there is no release phase yet.",
+        )?;
+        out.problem(&format!(
+            "Run it with: slugline run -a {} release",
+            app.name
+        ))?;
     }
-    let what = if types.contains_key("web") { Some("web") } else { types.keys().next().map(String::as_str) };
+    let what = if types.contains_key("web") {
+        Some("web")
+    } else {
+        types.keys().next().map(String::as_str)
+    };
     let what = what.map_or_else(|| "-- COMMAND".to_owned(), str::to_owned);
     out.detail(&format!("Run it with: slugline run -a {} {what}", app.name))?;
     out.line("")?;

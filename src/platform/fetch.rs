@@ -26,7 +26,10 @@ pub enum FetchError {
     #[error("the source is larger than {limit_bytes} bytes")]
     TooLarge { limit_bytes: u64 },
     #[error("fetching the source from {url}")]
-    Http { url: String, source: Box<ureq::Error> },
+    Http {
+        url: String,
+        source: Box<ureq::Error>,
+    },
     #[error("reading the source from {url}")]
     Read { url: String, source: io::Error },
     #[error("the build was cancelled")]
@@ -36,18 +39,30 @@ pub enum FetchError {
 }
 
 /// Fetches `url` into the new file `dest`.
-pub(super) fn fetch(url: &str, checksum: Option<&str>, dest: &Path, cancel: &Cancel) -> Result<(), FetchError> {
+pub(super) fn fetch(
+    url: &str,
+    checksum: Option<&str>,
+    dest: &Path,
+    cancel: &Cancel,
+) -> Result<(), FetchError> {
     let expected = checksum.map(parse_checksum).transpose()?;
     if !url.starts_with("http://") && !url.starts_with("https://") {
-        return Err(FetchError::Scheme { url: url.to_owned() });
+        return Err(FetchError::Scheme {
+            url: url.to_owned(),
+        });
     }
     // A URL may carry a signature: messages show it without the query.
     let shown = url.split(['?', '#']).next().unwrap_or_default().to_owned();
-    let config = ureq::Agent::config_builder().timeout_global(Some(TIME_LIMIT)).build();
-    let mut response = ureq::Agent::new_with_config(config).get(url).call().map_err(|error| FetchError::Http {
-        url: shown.clone(),
-        source: Box::new(error),
-    })?;
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(TIME_LIMIT))
+        .build();
+    let mut response = ureq::Agent::new_with_config(config)
+        .get(url)
+        .call()
+        .map_err(|error| FetchError::Http {
+            url: shown.clone(),
+            source: Box::new(error),
+        })?;
     let io_error = |source| FetchError::Io {
         path: dest.display().to_string(),
         source,
@@ -67,8 +82,10 @@ pub(super) fn fetch(url: &str, checksum: Option<&str>, dest: &Path, cancel: &Can
             break;
         }
         file.write_all(&buffer[..n]).map_err(io_error)?;
-        if file.bytes() > LIMIT_BYTES {
-            return Err(FetchError::TooLarge { limit_bytes: LIMIT_BYTES });
+        if file.seen_bytes() > LIMIT_BYTES {
+            return Err(FetchError::TooLarge {
+                limit_bytes: LIMIT_BYTES,
+            });
         }
     }
     let (_, got, _) = file.finish();
@@ -79,12 +96,16 @@ pub(super) fn fetch(url: &str, checksum: Option<&str>, dest: &Path, cancel: &Can
 }
 
 fn parse_checksum(text: &str) -> Result<Digest, FetchError> {
-    let error = || FetchError::ChecksumForm { text: text.chars().take(100).collect() };
+    let error = || FetchError::ChecksumForm {
+        text: text.chars().take(100).collect(),
+    };
     let (name, digits) = text.split_once(':').ok_or_else(error)?;
     if !name.eq_ignore_ascii_case("sha256") {
         return Err(error());
     }
-    format!("sha256:{}", digits.to_ascii_lowercase()).parse().map_err(|_| error())
+    format!("sha256:{}", digits.to_ascii_lowercase())
+        .parse()
+        .map_err(|_| error())
 }
 
 #[cfg(test)]
@@ -94,7 +115,10 @@ mod tests {
     #[test]
     fn checksums_are_heroku_s() {
         let digest = Digest::of(b"x");
-        assert_eq!(parse_checksum(&format!("SHA256:{}", digest.hex())).unwrap(), digest);
+        assert_eq!(
+            parse_checksum(&format!("SHA256:{}", digest.hex())).unwrap(),
+            digest
+        );
         assert!(parse_checksum("MD5:00").is_err());
         assert!(parse_checksum("SHA256:00").is_err());
     }

@@ -48,9 +48,16 @@ impl Logs {
     /// The file could not be made.
     pub fn start<'a>(&self, build: &str, listener: &'a mut dyn Write) -> io::Result<LogWriter<'a>> {
         let path = self.path(build);
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)?;
         let live = Arc::<Live>::default();
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(build.to_owned(), live.clone());
+        self.live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(build.to_owned(), live.clone());
         Ok(LogWriter {
             build: build.to_owned(),
             logs: self.clone(),
@@ -66,9 +73,18 @@ impl Logs {
     /// # Errors
     /// No such log.
     pub fn read(&self, build: &str) -> io::Result<LogReader> {
-        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner).get(build).cloned();
+        let live = self
+            .live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(build)
+            .cloned();
         let file = File::open(self.path(build))?;
-        Ok(LogReader { file, live, read_bytes: 0 })
+        Ok(LogReader {
+            file,
+            live,
+            read_bytes: 0,
+        })
     }
 
     /// Removes the log of a build.
@@ -103,9 +119,17 @@ impl Write for LogWriter<'_> {
             self.file.write_all(buf)?;
             self.written_bytes += buf.len() as u64;
             if self.written_bytes >= LIMIT_BYTES {
-                writeln!(self.file, "\n !     The log is longer than {} MiB; the rest is not kept.", LIMIT_BYTES >> 20)?;
+                writeln!(
+                    self.file,
+                    "\n !     The log is longer than {} MiB; the rest is not kept.",
+                    LIMIT_BYTES >> 20
+                )?;
             }
-            self.live.state.lock().unwrap_or_else(PoisonError::into_inner).bytes += buf.len() as u64;
+            self.live
+                .state
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .bytes += buf.len() as u64;
             self.live.grown.notify_all();
         }
         self.listener.write_all(buf)?;
@@ -119,9 +143,17 @@ impl Write for LogWriter<'_> {
 
 impl Drop for LogWriter<'_> {
     fn drop(&mut self) {
-        self.live.state.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+        self.live
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .ended = true;
         self.live.grown.notify_all();
-        self.logs.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.build);
+        self.logs
+            .live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.build);
     }
 }
 
@@ -143,7 +175,10 @@ impl Read for LogReader {
             let Some(live) = &self.live else { return Ok(0) };
             let mut state = live.state.lock().unwrap_or_else(PoisonError::into_inner);
             while !state.ended && state.bytes <= self.read_bytes {
-                state = live.grown.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = live
+                    .grown
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             if state.ended {
                 drop(state);
@@ -174,7 +209,10 @@ mod tests {
         drop(writer);
         assert_eq!(follower.join().unwrap(), "one\ntwo\n");
         assert_eq!(heard, b"one\ntwo\n");
-        assert_eq!(io::read_to_string(logs.read(build).unwrap()).unwrap(), "one\ntwo\n");
+        assert_eq!(
+            io::read_to_string(logs.read(build).unwrap()).unwrap(),
+            "one\ntwo\n"
+        );
         assert!(logs.read("b1").is_err());
     }
 }

@@ -16,8 +16,8 @@ pub mod push;
 pub mod queue;
 mod recover;
 pub mod resources;
-pub mod settings;
 mod scratch;
+pub mod settings;
 pub mod token;
 
 use std::collections::HashMap;
@@ -74,14 +74,19 @@ impl Platform {
             data,
             options,
         };
-        platform.recover().context("completing what the last server began")?;
+        platform
+            .recover()
+            .context("completing what the last server began")?;
         Ok(platform)
     }
 
     /// Asks for the end of a build under way; says whether it is.
     pub fn cancel_build(&self, build_id: &str) -> bool {
         let running = self.running();
-        running.get(build_id).inspect(|cancel| cancel.cancel()).is_some()
+        running
+            .get(build_id)
+            .inspect(|cancel| cancel.cancel())
+            .is_some()
     }
 
     /// Asks for the end of all builds.

@@ -52,7 +52,11 @@ impl Platform {
             },
             Err(error) => {
                 let failure = (self.options.explain)(&error);
-                tracing::info!(failure = failure.id, error = format!("{error:#}"), "push refused");
+                tracing::info!(
+                    failure = failure.id,
+                    error = format!("{error:#}"),
+                    "push refused"
+                );
                 let mut out = Output::new(progress);
                 // The pusher may be gone.
                 let _ = out.failure(&failure);
@@ -73,7 +77,10 @@ impl Platform {
             cancel,
         } = push;
         let _turn = self.apps.of(&app.id).enter(cancel, |ahead| {
-            let line = format!("Waiting: {ahead} other push to {} is under way or before this one.", app.name);
+            let line = format!(
+                "Waiting: {ahead} other push to {} is under way or before this one.",
+                app.name
+            );
             Output::new(progress).line(&line)
         })?;
         let repository = self.data.repository(&app.id);
@@ -83,9 +90,16 @@ impl Platform {
             return Ok(statuses);
         }
         let limits = &self.options.receive;
-        let quarantine = Quarantine::receive(&repository, pack, request, limits, cancel.flag()).context("receiving the pack")?;
-        let allowed = request.commands.iter().zip(&statuses).filter(|(_, status)| status.is_ok());
-        let allowed = allowed.map(|(command, _)| command.clone()).collect::<Vec<_>>();
+        let quarantine = Quarantine::receive(&repository, pack, request, limits, cancel.flag())
+            .context("receiving the pack")?;
+        let allowed = request
+            .commands
+            .iter()
+            .zip(&statuses)
+            .filter(|(_, status)| status.is_ok());
+        let allowed = allowed
+            .map(|(command, _)| command.clone())
+            .collect::<Vec<_>>();
 
         let Some(target) = receive::to_build(&allowed) else {
             skip_notice(&allowed, &mut Output::new(progress))?;
@@ -105,16 +119,29 @@ impl Platform {
             Ok(()) => Ok(statuses),
             // The pusher has read why.
             Err(Refused) => {
-                let declined = statuses.into_iter().map(|status| status.and(Err(DECLINED.to_owned())));
+                let declined = statuses
+                    .into_iter()
+                    .map(|status| status.and(Err(DECLINED.to_owned())));
                 Ok(declined.collect())
             }
         }
     }
 
     /// Builds the pushed commit, releases it and moves the refs.
-    fn release(&self, release: &Release<'_>, quarantine: Quarantine, progress: &mut dyn Write) -> Result<(), Refused> {
+    fn release(
+        &self,
+        release: &Release<'_>,
+        quarantine: Quarantine,
+        progress: &mut dyn Write,
+    ) -> Result<(), Refused> {
         let commit = release.commit.to_string();
-        let created = self.ledger.create_build(&release.app.id, SourceKind::Push, Some(&commit), None, release.user);
+        let created = self.ledger.create_build(
+            &release.app.id,
+            SourceKind::Push,
+            Some(&commit),
+            None,
+            release.user,
+        );
         let build = created.map_err(|error| self.refuse(&error.into(), progress))?;
         let _under_way = self.under_way(&build, release.cancel);
         let mut log = match self.logs.start(&build.id, progress) {
@@ -134,7 +161,13 @@ impl Platform {
         })
     }
 
-    fn build_and_move(&self, release: &Release<'_>, build_id: &str, mut quarantine: Quarantine, out: &mut Output<'_>) -> Result<()> {
+    fn build_and_move(
+        &self,
+        release: &Release<'_>,
+        build_id: &str,
+        mut quarantine: Quarantine,
+        out: &mut Output<'_>,
+    ) -> Result<()> {
         let repository = self.data.repository(&release.app.id);
         out.line(&format!("Build {build_id}"))?;
         out.line("Building source:")?;
@@ -175,7 +208,10 @@ impl Platform {
         // From here on the deploy is a fact: what fails now is completed at the next start.
         if let Err(error) = self.move_refs(&repository, quarantine, release.allowed, &deployed) {
             tracing::error!(release = %deployed.release.version, error = format!("{error:#}"), "a release waits for the next start");
-            out.problem(&format!("{} is recorded, but the branch could not be moved yet.", deployed.release.version))?;
+            out.problem(&format!(
+                "{} is recorded, but the branch could not be moved yet.",
+                deployed.release.version
+            ))?;
             out.problem("It will be completed when the server starts again.")?;
         }
         // The release is made, whether or not anybody reads of it.
@@ -183,7 +219,13 @@ impl Platform {
         Ok(())
     }
 
-    fn move_refs(&self, repository: &std::path::Path, quarantine: Quarantine, commands: &[Command], deployed: &Deployed) -> Result<()> {
+    fn move_refs(
+        &self,
+        repository: &std::path::Path,
+        quarantine: Quarantine,
+        commands: &[Command],
+        deployed: &Deployed,
+    ) -> Result<()> {
         quarantine.promote()?;
         receive::apply(repository, commands)?;
         if let Some(intent) = &deployed.intent {
@@ -214,7 +256,10 @@ struct Release<'a> {
 
 fn ref_command(command: &Command) -> RefCommand {
     let hex = |id: Option<gix::ObjectId>| {
-        let kind = command.new.or(command.old).map_or(gix::hash::Kind::Sha1, |id| id.kind());
+        let kind = command
+            .new
+            .or(command.old)
+            .map_or(gix::hash::Kind::Sha1, |id| id.kind());
         id.unwrap_or_else(|| kind.null()).to_string()
     };
     RefCommand {
@@ -226,10 +271,13 @@ fn ref_command(command: &Command) -> RefCommand {
 
 /// One line for branches that are stored and not built.
 fn skip_notice(commands: &[Command], out: &mut Output<'_>) -> Result<(), Left> {
-    let branch = |command: &&Command| command.name.starts_with("refs/heads/") && command.new.is_some();
+    let branch =
+        |command: &&Command| command.name.starts_with("refs/heads/") && command.new.is_some();
     if commands.iter().any(|command| branch(&command)) {
-        out.line("Pushed to non-main branch, skipping build.").map_err(Left::Output)?;
-        out.line("To deploy a branch, push it to main: git push slugline BRANCH:main").map_err(Left::Output)?;
+        out.line("Pushed to non-main branch, skipping build.")
+            .map_err(Left::Output)?;
+        out.line("To deploy a branch, push it to main: git push slugline BRANCH:main")
+            .map_err(Left::Output)?;
     }
     Ok(())
 }

@@ -57,14 +57,22 @@ impl Queue {
     ///
     /// # Errors
     /// Cancelled, or `tell` failed.
-    pub fn enter(&self, cancel: &Cancel, mut tell: impl FnMut(usize) -> io::Result<()>) -> Result<Turn, Left> {
+    pub fn enter(
+        &self,
+        cancel: &Cancel,
+        mut tell: impl FnMut(usize) -> io::Result<()>,
+    ) -> Result<Turn, Left> {
         let mut line = self.line();
         let ticket = line.next;
         line.next += 1;
         line.waiting.push_back(ticket);
         let mut told = None;
         let outcome = loop {
-            let place = line.waiting.iter().position(|other| *other == ticket).unwrap_or(0);
+            let place = line
+                .waiting
+                .iter()
+                .position(|other| *other == ticket)
+                .unwrap_or(0);
             if place == 0 && line.inside < self.0.capacity {
                 break Ok(());
             }
@@ -83,7 +91,12 @@ impl Queue {
                 }
                 continue;
             }
-            line = self.0.moved.wait_timeout(line, TICK).unwrap_or_else(PoisonError::into_inner).0;
+            line = self
+                .0
+                .moved
+                .wait_timeout(line, TICK)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         };
         line.waiting.retain(|other| *other != ticket);
         if outcome.is_ok() {
@@ -114,7 +127,10 @@ impl AppLocks {
     /// The queue of an app.
     pub fn of(&self, app_id: &str) -> Queue {
         let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.entry(app_id.to_owned()).or_insert_with(|| Queue::new(1)).clone()
+        queues
+            .entry(app_id.to_owned())
+            .or_insert_with(|| Queue::new(1))
+            .clone()
     }
 }
 
@@ -128,7 +144,9 @@ mod tests {
     #[test]
     fn turns_come_in_order_and_tell_the_place() {
         let queue = Queue::new(1);
-        let first = queue.enter(&Cancel::default(), |_| unreachable!("the queue is empty")).unwrap();
+        let first = queue
+            .enter(&Cancel::default(), |_| unreachable!("the queue is empty"))
+            .unwrap();
         let (sender, events) = channel();
         let waiters = ["a", "b"].map(|name| {
             let (queue, sender, waits) = (queue.clone(), sender.clone(), channel::<()>());
@@ -144,7 +162,10 @@ mod tests {
             (events.recv().unwrap(), handle)
         });
         drop(first);
-        let mut seen = waiters.iter().map(|(event, _)| event.clone()).collect::<Vec<_>>();
+        let mut seen = waiters
+            .iter()
+            .map(|(event, _)| event.clone())
+            .collect::<Vec<_>>();
         for (_, handle) in waiters {
             handle.join().unwrap();
         }
@@ -161,10 +182,18 @@ mod tests {
         let first = queue.enter(&Cancel::default(), |_| Ok(())).unwrap();
         let cancel = Cancel::default();
         cancel.cancel();
-        assert!(matches!(queue.enter(&cancel, |_| Ok(())), Err(Left::Cancelled)));
-        let gone = queue.enter(&Cancel::default(), |_| Err(io::ErrorKind::BrokenPipe.into()));
+        assert!(matches!(
+            queue.enter(&cancel, |_| Ok(())),
+            Err(Left::Cancelled)
+        ));
+        let gone = queue.enter(
+            &Cancel::default(),
+            |_| Err(io::ErrorKind::BrokenPipe.into()),
+        );
         assert!(matches!(gone, Err(Left::Output(_))));
         drop(first);
-        queue.enter(&Cancel::default(), |_| unreachable!("nobody is inside")).unwrap();
+        queue
+            .enter(&Cancel::default(), |_| unreachable!("nobody is inside"))
+            .unwrap();
     }
 }

@@ -19,8 +19,13 @@ impl Platform {
     /// Forward only: a recorded release gets its objects and refs; everything else is swept.
     pub(super) fn recover(&self) -> Result<()> {
         for intent in self.ledger.open_intents()? {
-            self.complete(&intent).with_context(|| format!("completing the release of intent {}", intent.id))?;
-            tracing::info!(app = intent.app_id, release = intent.release_id, "completed a release");
+            self.complete(&intent)
+                .with_context(|| format!("completing the release of intent {}", intent.id))?;
+            tracing::info!(
+                app = intent.app_id,
+                release = intent.release_id,
+                "completed a release"
+            );
         }
         for app in self.ledger.apps()? {
             let repository = self.data.repository(&app.id);
@@ -36,7 +41,10 @@ impl Platform {
             remedy: vec!["Push again.".to_owned()],
         };
         for build in self.ledger.fail_pending_builds(&stopped)? {
-            tracing::info!(build = build.id, "marked a build as failed that the last server left");
+            tracing::info!(
+                build = build.id,
+                "marked a build as failed that the last server left"
+            );
         }
         for entry in fs::read_dir(self.data.scratch()).context("reading the scratch directory")? {
             let path = entry?.path();
@@ -50,7 +58,11 @@ impl Platform {
         if let Some(quarantine) = Quarantine::adopt(&repository, &intent.quarantine) {
             quarantine.promote()?;
         }
-        let commands = intent.commands.iter().map(command).collect::<Result<Vec<_>>>()?;
+        let commands = intent
+            .commands
+            .iter()
+            .map(command)
+            .collect::<Result<Vec<_>>>()?;
         receive::apply(&repository, &commands)?;
         self.ledger.close_intent(&intent.id)?;
         Ok(())
@@ -71,7 +83,8 @@ impl Platform {
 
 fn command(recorded: &RefCommand) -> Result<Command> {
     let id = |hex: &str| -> Result<Option<ObjectId>> {
-        let id = ObjectId::from_hex(hex.as_bytes()).with_context(|| format!("reading the object id {hex}"))?;
+        let id = ObjectId::from_hex(hex.as_bytes())
+            .with_context(|| format!("reading the object id {hex}"))?;
         Ok((!id.is_null()).then_some(id))
     };
     Ok(Command {

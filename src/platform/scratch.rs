@@ -12,7 +12,9 @@ pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
     pub(super) fn create(parent: &Path) -> io::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("build-").tempdir_in(parent)?;
+        let dir = tempfile::Builder::new()
+            .prefix("build-")
+            .tempdir_in(parent)?;
         Ok(Self(dir.keep()))
     }
 

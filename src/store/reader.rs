@@ -32,7 +32,7 @@ impl Read for Verified {
                 let damaged = Damaged {
                     expected: self.digest,
                     got,
-                    size_bytes: Hashing::bytes(&self.file),
+                    size_bytes: self.file.seen_bytes(),
                 };
                 return Err(io::Error::new(io::ErrorKind::InvalidData, damaged));
             }
