@@ -1,0 +1,291 @@
+//! `slugline build`: the pipeline of a push, with no server and no ledger.
+
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::interrupt::on_interrupt;
+use super::{environment, exit_code, machine};
+use crate::buildpack::Reference;
+use crate::config::{ConfigVars, parse_assignment};
+use crate::failure::explain;
+use crate::output::{Output, human_size};
+use crate::pipeline::{self, Built, Source};
+use crate::sandbox::{Cancel, Watch, remove_tree};
+use crate::store::Store;
+
+/// Builds a slug from a directory, a tarball or a git repository.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A directory (of a git work tree: its tracked files), a tarball, or a git URL with `#REF`.
+    #[arg(value_name = "DIR|TARBALL|GIT_URL[#REF]")]
+    pub source: String,
+    /// Write the slug here; its manifest and record go beside it.
+    #[arg(long, short, value_name = "FILE", default_value = "slug.tgz")]
+    pub output: PathBuf,
+    /// Print one JSON object, also for a failure.
+    #[arg(long)]
+    pub json: bool,
+    /// Use this buildpack: a built-in one's name, a directory, or `inline`. May be repeated.
+    #[arg(long, value_name = "REF")]
+    pub buildpack: Vec<Reference>,
+    /// Set a config var for the build. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Read config vars from a file of NAME=VALUE lines.
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
+    /// Keep the build cache here between builds.
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The build's failure; with `--json` it is printed instead, and the exit code says whose fault it is.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let done = build(args);
+    if !args.json {
+        let (built, output) = done?;
+        return print_summary(&built, &output).map(|()| ExitCode::SUCCESS);
+    }
+    let (document, code) = match &done {
+        Ok((built, output)) => (summary(built, output), ExitCode::SUCCESS),
+        Err(error) => {
+            let failure = explain(error);
+            let document = json!({ "id": failure.id, "message": failure.message(), "url": null });
+            (document, exit_code(failure.blame))
+        }
+    };
+    writeln!(io::stdout(), "{document:#}")?;
+    Ok(code)
+}
+
+fn build(args: &Args) -> Result<(Built, PathBuf)> {
+    let cancel = Cancel::default();
+    let cancelled = cancel.clone();
+    on_interrupt(move |_| cancelled.cancel())?;
+    let settings = machine::settings(None, [])?;
+    let machine = machine::machine(&settings)?;
+    let config = read_config(&args.env, args.env_file.as_deref())?;
+    let work = Work::create()?;
+    machine.sandbox.probe(work.path())?;
+    let store = Store::open(&work.path().join("store"))?;
+    let source = find_source(&args.source, work.path())?;
+    let scratch = work.path().join("build");
+    fs::create_dir(&scratch).with_context(|| scratch.display().to_string())?;
+    let job = pipeline::Build {
+        source: source.source(),
+        version: None,
+        buildpacks: args.buildpack.clone(),
+        config: &config,
+        cache: args.cache.as_deref(),
+        scratch: &scratch,
+    };
+    let watch = Watch {
+        deadline: Some(Instant::now() + settings.build_timeout),
+        cancel,
+    };
+    let mut stderr = io::stderr();
+    let built = pipeline::build(job, &machine, &store, &watch, &mut Output::new(&mut stderr))?;
+    let output = deliver(&built, &store, &args.output)?;
+    Ok((built, output))
+}
+
+/// The directory of this command, removed at its end.
+pub(super) struct Work(PathBuf);
+
+impl Work {
+    pub(super) fn create() -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("slugline-").tempdir().context("making a temporary directory")?;
+        Ok(Self(dir.keep()))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if let Err(error) = remove_tree(&self.0) {
+            // The build itself is unaffected.
+            let _ = writeln!(io::stderr(), "{} stays behind: {error}", self.0.display());
+        }
+    }
+}
+
+/// A source that was found, with what must outlive the build.
+enum Found {
+    Directory(PathBuf),
+    Archive(File),
+    Repository { dir: PathBuf, commit: gix::ObjectId },
+}
+
+impl Found {
+    fn source(&self) -> Source<'_> {
+        match self {
+            Self::Directory(dir) => Source::Directory(dir),
+            Self::Archive(file) => Source::Archive(Box::new(file)),
+            Self::Repository { dir, commit } => Source::Commit {
+                repository: dir,
+                quarantine: None,
+                commit: *commit,
+            },
+        }
+    }
+}
+
+fn find_source(text: &str, work: &Path) -> Result<Found> {
+    let path = Path::new(text);
+    if path.is_dir() {
+        return Ok(Found::Directory(path.to_owned()));
+    }
+    if path.is_file() {
+        return Ok(Found::Archive(File::open(path).with_context(|| text.to_owned())?));
+    }
+    let (url, reference) = text.split_once('#').unwrap_or((text, "HEAD"));
+    let is_url = ["https://", "http://", "ssh://", "git://", "file://"].iter().any(|scheme| url.starts_with(scheme))
+        || url.split_once(':').is_some_and(|(host, _)| host.contains('@') && !host.contains('/'));
+    if !is_url || reference.starts_with('-') || reference.is_empty() {
+        bail!(SourceError { text: text.to_owned() });
+    }
+    clone(url, reference, &work.join("clone.git"))
+}
+
+/// What was named is nothing that can be built.
+#[derive(Debug, thiserror::Error)]
+#[error("{text:?} is neither a directory, nor a tarball, nor a git URL")]
+pub struct SourceError {
+    pub text: String,
+}
+
+/// A `git` command that did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[error("git could not fetch {reference} from {url}")]
+pub struct CloneError {
+    pub url: String,
+    pub reference: String,
+}
+
+fn clone(url: &str, reference: &str, dir: &Path) -> Result<Found> {
+    let git = environment::git()?;
+    let run = |arguments: &[&str]| -> Result<bool> {
+        let mut command = Command::new(&git);
+        command.args(arguments).stdin(Stdio::null()).stdout(io::stderr());
+        Ok(command.status().context("running git")?.success())
+    };
+    let dir_text = dir.to_str().context("the temporary directory's name is no text")?;
+    let fetched = run(&["init", "--quiet", "--bare", "--", dir_text])?
+        // A commit's id may not be asked for everywhere: then all branches are fetched.
+        && (run(&["-C", dir_text, "fetch", "--quiet", "--depth=1", "--no-tags", "--", url, &format!("{reference}:refs/heads/build")])?
+            || run(&["-C", dir_text, "fetch", "--quiet", "--", url, "refs/heads/*:refs/remotes/origin/*", "refs/tags/*:refs/tags/*"])?);
+    let error = || CloneError {
+        url: url.to_owned(),
+        reference: reference.to_owned(),
+    };
+    if !fetched {
+        bail!(error());
+    }
+    for name in ["refs/heads/build", reference] {
+        let output = Command::new(&git)
+            .args(["-C", dir_text, "rev-parse", "--quiet", "--verify", "--end-of-options"])
+            .arg(format!("{name}^{{commit}}"))
+            .output()
+            .context("running git rev-parse")?;
+        if output.status.success() {
+            let commit = gix::ObjectId::from_hex(output.stdout.trim_ascii()).context("reading git's answer")?;
+            return Ok(Found::Repository {
+                dir: dir.to_owned(),
+                commit,
+            });
+        }
+    }
+    bail!(error())
+}
+
+/// Config vars of the command line: a file's lines, then single assignments.
+pub(super) fn read_config(assignments: &[String], file: Option<&Path>) -> Result<ConfigVars> {
+    let mut config = ConfigVars::default();
+    if let Some(path) = file {
+        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        for line in lines {
+            let (name, value) = parse_assignment(line).with_context(|| path.display().to_string())?;
+            config.set(name, value)?;
+        }
+    }
+    for assignment in assignments {
+        let (name, value) = parse_assignment(assignment)?;
+        config.set(name, value)?;
+    }
+    Ok(config)
+}
+
+/// Puts the slug where it was asked for, with its manifest and record beside it.
+fn deliver(built: &Built, store: &Store, output: &Path) -> Result<PathBuf> {
+    let blob = store.path_of(&built.record.digest);
+    let new = beside(output, "new");
+    fs::copy(&blob, &new).with_context(|| new.display().to_string())?;
+    fs::write(beside(output, "manifest.json"), built.manifest.json()).with_context(|| output.display().to_string())?;
+    let record = serde_json::to_string_pretty(&built.record)? + "\n";
+    fs::write(beside(output, "record.json"), record).with_context(|| output.display().to_string())?;
+    make_readable(&new)?;
+    fs::rename(&new, output).with_context(|| output.display().to_string())?;
+    fs::canonicalize(output).with_context(|| output.display().to_string())
+}
+
+/// A blob of a store is closed to others; a file that a person asked for is like any other.
+fn make_readable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).with_context(|| path.display().to_string())
+}
+
+/// `slug.tgz` → `slug.tgz.suffix`.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn summary(built: &Built, output: &Path) -> Value {
+    let record = &built.record;
+    let timings = built.timings.iter().map(|(name, time)| ((*name).to_owned(), json!(millis(*time)))).collect::<serde_json::Map<_, _>>();
+    json!({
+        "digest": record.digest,
+        "size_bytes": record.size_bytes,
+        "process_types": record.process_types,
+        "buildpacks": record.buildpacks,
+        "timings_ms": timings,
+        "path": output,
+        "manifest": record.manifest,
+        "stack": record.stack,
+        "source": record.source,
+    })
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn print_summary(built: &Built, output: &Path) -> Result<()> {
+    let mut out = io::stdout();
+    if !out.is_terminal() {
+        // For scripts: the digest and where it is.
+        writeln!(out, "{}  {}", built.record.digest, output.display())?;
+        return Ok(());
+    }
+    writeln!(out, "\n{}", built.record.digest)?;
+    writeln!(out, "{} ({})", output.display(), human_size(built.record.size_bytes))?;
+    let shown = output.display();
+    let what = built.record.process_types.keys().next().map_or_else(|| "-- COMMAND".to_owned(), Clone::clone);
+    writeln!(out, "Run it with: slugline run {shown} {what}")?;
+    Ok(())
+}

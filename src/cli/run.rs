@@ -1,0 +1,255 @@
+//! `slugline run`: a slug's process, started as a dyno would start it.
+//!
+//! The slug is unpacked at `/app` in a sandbox of its own; `bash --login` loads `.profile.d` and
+//! runs the command. Source: facts on Heroku's runtime, §3.4.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::build::{Work, beside, read_config};
+use super::client::Client;
+use super::interrupt::on_interrupt;
+use super::{choose_app, environment, machine};
+use crate::config::ConfigVars;
+use crate::digest::{Digest, Hashing};
+use crate::pack;
+use crate::procfile::Procfile;
+use crate::sandbox::{Root, Spec};
+use crate::slug::SlugRecord;
+
+/// How long a process may take to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// The `PATH` of dynos. Source: facts on Heroku's runtime, §3.4.
+const RUN_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Runs a process of a slug or of an app's current release.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A slug's file, if no app is meant.
+    #[arg(value_name = "FILE|TYPE")]
+    pub first: Option<String>,
+    /// The process type; web if nothing is said.
+    #[arg(value_name = "TYPE")]
+    pub second: Option<String>,
+    /// Run this command instead of a process type.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+    /// The app whose current release is run.
+    #[arg(short, long, value_name = "NAME")]
+    pub app: Option<String>,
+    /// Set a config var. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Read config vars from a file of NAME=VALUE lines.
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
+}
+
+/// What cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("there is no process type {name:?}")]
+    NoType { name: String, known: Vec<String> },
+    #[error("the app {app} has no slug to run")]
+    NothingDeployed { app: String },
+}
+
+/// A slug's file and what goes with it.
+struct Runnable {
+    slug: PathBuf,
+    types: BTreeMap<String, String>,
+    config: ConfigVars,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// There is nothing to run, or no sandbox to run it in. The command's own exit code is passed on.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let work = Work::create()?;
+    let sandbox = machine::sandbox();
+    sandbox.probe(work.path())?;
+    let file = args.first.as_deref().filter(|text| args.app.is_none() && Path::new(text).is_file());
+    let (mut runnable, name) = match file {
+        Some(file) => (from_file(Path::new(file))?, args.second.as_deref()),
+        None => (from_app(&choose_app(args.app.as_deref())?, work.path())?, args.first.as_deref()),
+    };
+    for (name, value) in read_config(&args.env, args.env_file.as_deref())?.iter() {
+        runnable.config.set(name, value)?;
+    }
+    let name = name.unwrap_or("web");
+    let (command, dyno) = if args.command.is_empty() {
+        let known = || runnable.types.keys().cloned().collect();
+        let command = runnable.types.get(name).ok_or_else(|| RunError::NoType {
+            name: name.to_owned(),
+            known: known(),
+        })?;
+        (command.clone(), format!("{name}.1"))
+    } else {
+        (quote(&args.command), "run.1".to_owned())
+    };
+
+    let root = Root::create(&work.path().join("root"))?;
+    let slug = BufReader::new(File::open(&runnable.slug).with_context(|| runnable.slug.display().to_string())?);
+    pack::extract(slug, &root.app())?;
+    root.hand_over()?;
+    let web = dyno.starts_with("web.");
+    let spec = Spec {
+        argv: ["bash", "--login", "-c", &command].map(str::to_owned).to_vec(),
+        env: process_env(&runnable.config, &dyno, web)?,
+        cwd: "/app".to_owned(),
+    };
+    let launch = {
+        // Signals are blocked before the first thread starts, and unblocked again in the helper.
+        let target = std::sync::Arc::new(std::sync::OnceLock::<u32>::new());
+        let seen = target.clone();
+        on_interrupt(move |_| {
+            if let Some(id) = seen.get() {
+                end(*id);
+            }
+        })?;
+        let launch = sandbox.attach(&root, &spec)?;
+        target.get_or_init(|| launch.id());
+        launch
+    };
+    let exit = launch.wait()?;
+    Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(1)))
+}
+
+/// SIGTERM to all processes, SIGKILL after the grace, as a dyno manager does.
+fn end(helper: u32) {
+    let Ok(id) = i32::try_from(helper) else { return };
+    // An error means that it has ended already.
+    let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
+    thread::spawn(move || {
+        thread::sleep(GRACE);
+        let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
+    });
+}
+
+/// The environment of a process: config vars, and what the platform sets.
+fn process_env(config: &ConfigVars, dyno: &str, web: bool) -> Result<Vec<(String, String)>> {
+    let mut env = BTreeMap::from([("PATH".to_owned(), RUN_PATH.to_owned()), ("PS1".to_owned(), "~ $ ".to_owned())]);
+    if let Some(term) = environment::term() {
+        env.insert("TERM".to_owned(), term);
+    }
+    env.extend(config.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    env.insert("HOME".to_owned(), "/app".to_owned());
+    env.insert("DYNO".to_owned(), dyno.to_owned());
+    if web {
+        let port = match environment::port() {
+            Some(port) => port,
+            None => {
+                let port = free_port()?;
+                // Where a person or a program looks for it, and apart from the app's own output.
+                writeln!(io::stderr(), "Listening on http://127.0.0.1:{port} (PORT={port})")?;
+                port
+            }
+        };
+        env.insert("PORT".to_owned(), port);
+    }
+    Ok(env.into_iter().collect())
+}
+
+fn free_port() -> Result<String> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
+    Ok(listener.local_addr().context("looking for a free port")?.port().to_string())
+}
+
+/// Quotes arguments for the shell that runs them; one argument alone is taken as a shell's line.
+fn quote(arguments: &[String]) -> String {
+    if let [line] = arguments {
+        return line.clone();
+    }
+    let quoted = arguments.iter().map(|text| format!("'{}'", text.replace('\'', r"'\''")));
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// A slug's file: its process types stand in the record beside it, else in its own Procfile.
+fn from_file(slug: &Path) -> Result<Runnable> {
+    let recorded = fs::read(beside(slug, "record.json")).ok();
+    let record = recorded.and_then(|text| serde_json::from_slice::<SlugRecord>(&text).ok());
+    let types = match record {
+        Some(record) if record.digest == digest_of(slug)? => record.process_types,
+        _ => procfile_of(slug)?,
+    };
+    Ok(Runnable {
+        slug: slug.to_owned(),
+        types,
+        config: ConfigVars::default(),
+    })
+}
+
+fn digest_of(slug: &Path) -> Result<Digest> {
+    let mut reader = Hashing::new(File::open(slug).with_context(|| slug.display().to_string())?);
+    io::copy(&mut reader, &mut io::sink()).with_context(|| slug.display().to_string())?;
+    Ok(reader.finish().1)
+}
+
+/// The process types of the Procfile inside a slug.
+fn procfile_of(slug: &Path) -> Result<BTreeMap<String, String>> {
+    let work = Work::create()?;
+    let dir = work.path().join("app");
+    fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
+    pack::extract(BufReader::new(File::open(slug).with_context(|| slug.display().to_string())?), &dir)?;
+    let path = dir.join("Procfile");
+    // A link could show a file of this machine.
+    if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
+        return Ok(BTreeMap::new());
+    }
+    let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+    Ok(Procfile::parse(&bytes)?.commands)
+}
+
+/// The current release of an app, fetched from its server.
+fn from_app(app: &str, work: &Path) -> Result<Runnable> {
+    let client = Client::from_environment()?;
+    let release = client.get(&format!("/apps/{app}/releases/current"))?;
+    let Some(slug_id) = release["slug"]["id"].as_str() else {
+        bail!(RunError::NothingDeployed { app: app.to_owned() });
+    };
+    let version = release["version"].as_u64().unwrap_or_default();
+    let config = client.get(&format!("/apps/{app}/releases/{version}/config-vars"))?;
+    let slug = client.get(&format!("/apps/{app}/slugs/{slug_id}"))?;
+    let path = work.join("slug.tgz");
+    let mut file = Hashing::new(File::create(&path).with_context(|| path.display().to_string())?);
+    client.download(text(&slug["blob"]["url"])?, &mut file)?;
+    let (_, digest, _) = file.finish();
+    let expected = text(&slug["checksum"])?;
+    if expected != format!("SHA256:{}", digest.hex()) {
+        bail!("the server sent a slug with the digest {digest}, and its checksum is {expected}");
+    }
+    Ok(Runnable {
+        slug: path,
+        types: serde_json::from_value(slug["process_types"].clone()).context("reading the process types")?,
+        config: serde_json::from_value(config).context("reading the config vars")?,
+    })
+}
+
+fn text(value: &Value) -> Result<&str> {
+    value.as_str().context("the server's answer is not of the Platform API's form")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_quoted_for_the_shell() {
+        let quoted = |arguments: &[&str]| quote(&arguments.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        assert_eq!(quoted(&["echo $HOME"]), "echo $HOME");
+        assert_eq!(quoted(&["echo", "it's", "$HOME"]), r"'echo' 'it'\''s' '$HOME'");
+    }
+}

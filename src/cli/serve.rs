@@ -1,0 +1,132 @@
+//! `slugline serve`: the server, on an embedded default.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::time::FormatTime;
+
+use super::{environment, machine};
+use crate::failure::explain;
+use crate::http::{Server, serve};
+use crate::platform::data::{ADMIN_TOKEN, DataDir, SETTINGS};
+use crate::platform::settings::{LogFormat, Settings};
+use crate::platform::token::Secret;
+use crate::platform::{Options, Platform, clock};
+use crate::receive;
+
+/// Runs the server until it is stopped.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Keep everything in this directory.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Listen here, for git and the API.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Run so many builds at once; more wait.
+    #[arg(long, value_name = "N")]
+    pub max_builds: Option<usize>,
+    /// Let the first push to an unknown name make the app.
+    #[arg(long)]
+    pub create_on_push: bool,
+    /// How the server's own log is written.
+    #[arg(long, value_name = "human|json")]
+    pub log_format: Option<String>,
+}
+
+impl Args {
+    fn settings(&self) -> impl Iterator<Item = (&'static str, String)> {
+        [
+            ("listen", self.listen.map(|address| address.to_string())),
+            ("max_builds", self.max_builds.map(|n| n.to_string())),
+            ("create_on_push", self.create_on_push.then(|| "true".to_owned())),
+            ("log_format", self.log_format.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The data directory or the port is in use, the settings are wrong, or builds cannot run here.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let data = DataDir::open(&args.data.clone().map_or_else(environment::data_dir, Ok)?)?;
+    let path = data.path().join(SETTINGS);
+    let file = match fs::read_to_string(&path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    };
+    let settings = machine::settings(file.as_deref(), args.settings())?;
+    start_log(settings.log_format);
+    let machine = machine::machine(&settings)?;
+    machine.sandbox.probe(&data.scratch())?;
+    let make = || Secret::generate().map(|secret| secret.expose().to_owned()).map_err(io::Error::from);
+    let admin = data.secret(ADMIN_TOKEN, make)?;
+    let key = data.secret("signing-key", make)?;
+    let options = Options {
+        machine,
+        max_builds: settings.max_builds,
+        create_on_push: settings.create_on_push,
+        receive: receive::Limits {
+            pack_bytes: settings.push_limit_bytes,
+            ..receive::Limits::default()
+        },
+        explain,
+    };
+    let platform = Arc::new(Platform::open(data, options)?);
+    platform.ledger.adopt_token("admin", &admin)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(listen(&settings, platform, &key))?;
+    // Threads that still stream to clients need not hold the exit up.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn listen(settings: &Settings, platform: Arc<Platform>, key: &str) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
+    let listener = TcpListener::bind(settings.listen).await;
+    let listener = listener.with_context(|| format!("listening on {}", settings.listen))?;
+    let address = listener.local_addr().context("asking for the port")?;
+    tracing::info!(data = %platform.data.path().display(), stack = platform.options.machine.stack, "started");
+    let mut out = io::stdout();
+    // Nobody need read it; programs that start a server wait for this line.
+    let _ = writeln!(out, "Slugline listens on http://{address}").and_then(|()| out.flush());
+    let server = Server::new(platform, key, environment::git()?, address);
+    serve(listener, Arc::new(server), async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+    .await
+}
+
+/// Times in the ledger's form.
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, writer: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{}", clock::now())
+    }
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_new(environment::log_filter()).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_timer(Clock);
+    match format {
+        LogFormat::Human => builder.with_ansi(io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

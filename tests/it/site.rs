@@ -1,0 +1,356 @@
+//! A site of its own for a test: data directory, home, server on a free port, real git.
+//!
+//! Nothing of the developer's own configuration reaches it, and it ends what it started.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The binary under test.
+pub const SLUGLINE: &str = env!("CARGO_BIN_EXE_slugline");
+
+/// A commit's dates: part of its id.
+const DATE: &str = "2026-01-01T00:00:00Z";
+
+/// The folder of a fixture app.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/apps").join(name)
+}
+
+/// A site, and a server if one was started.
+pub struct Site {
+    dir: TempDir,
+    server: Option<Child>,
+    url: String,
+}
+
+impl Site {
+    /// A site with a running server.
+    pub fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// A site whose server gets these arguments besides.
+    pub fn with(arguments: &[&str]) -> Self {
+        let mut site = Self::without_server();
+        site.start(arguments);
+        site
+    }
+
+    /// A site for local commands.
+    pub fn without_server() -> Self {
+        let dir = tempfile::Builder::new().prefix("slugline-test-").tempdir().unwrap();
+        // A build's user must be able to see nothing of it, and its owner everything.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir(dir.path().join("home")).unwrap();
+        Self {
+            dir,
+            server: None,
+            url: String::new(),
+        }
+    }
+
+    /// Starts the server, on a free port, and waits until it listens.
+    pub fn start(&mut self, arguments: &[&str]) {
+        let mut server = self.command(Path::new(SLUGLINE));
+        let log = fs::File::options().append(true).create(true).open(self.path("server.log")).unwrap();
+        server.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
+        server.env("SLUGLINE_LOG", "debug").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let mut server = server.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("Slugline listens on ");
+        self.url = url.unwrap_or_else(|| panic!("no server: {}", self.server_log())).to_owned();
+        self.server = Some(server);
+    }
+
+    /// Sends the server a signal and waits for its end.
+    pub fn stop(&mut self, signal: nix::sys::signal::Signal) {
+        let mut server = self.server.take().unwrap();
+        let id = nix::unistd::Pid::from_raw(i32::try_from(server.id()).unwrap());
+        nix::sys::signal::kill(id, signal).unwrap();
+        server.wait().unwrap();
+    }
+
+    /// What the server has logged.
+    pub fn server_log(&self) -> String {
+        fs::read_to_string(self.path("server.log")).unwrap_or_default()
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A path of the site.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The server's data directory.
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// The admin token's secret.
+    pub fn token(&self) -> String {
+        fs::read_to_string(self.data().join("admin-token")).unwrap().trim().to_owned()
+    }
+
+    /// A command with the site's environment and no other.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.path("home"))
+            .env("LC_ALL", "C")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_AUTHOR_NAME", "Ada")
+            .env("GIT_AUTHOR_EMAIL", "ada@example.com")
+            .env("GIT_AUTHOR_DATE", DATE)
+            .env("GIT_COMMITTER_NAME", "Ada")
+            .env("GIT_COMMITTER_EMAIL", "ada@example.com")
+            .env("GIT_COMMITTER_DATE", DATE)
+            .env("SLUGLINE_DATA", self.data())
+            .current_dir(self.dir.path());
+        if !self.url.is_empty() {
+            command.env("SLUGLINE_URL", &self.url);
+        }
+        command
+    }
+
+    /// Runs `slugline` in the site's directory.
+    pub fn slugline(&self, arguments: &[&str]) -> Ran {
+        let output = self.command(Path::new(SLUGLINE)).args(arguments).output().unwrap();
+        Ran::new(output)
+    }
+
+    /// Makes a repository `name` of a fixture's files, one commit on `main`.
+    pub fn repository(&self, name: &str, fixture_name: &str) -> Repository<'_> {
+        let dir = self.path(name);
+        copy_dir(&fixture(fixture_name), &dir);
+        let repository = Repository { site: self, dir };
+        repository.git(&["init", "--quiet", "--initial-branch=main"]).success();
+        repository.commit("First");
+        repository
+    }
+
+    /// The same, with an app of that name and its remote.
+    pub fn app(&self, name: &str, fixture_name: &str) -> Repository<'_> {
+        let repository = self.repository(name, fixture_name);
+        repository.slugline(&["apps", "create", name]).success();
+        repository
+    }
+
+    /// The id of an app.
+    pub fn app_id(&self, name: &str) -> String {
+        self.api("GET", &format!("/apps/{name}"), None).1["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The bare repository of an app.
+    pub fn bare(&self, name: &str) -> PathBuf {
+        self.data().join("repositories").join(format!("{}.git", self.app_id(name)))
+    }
+
+    /// The slugs and manifests in the store.
+    pub fn blobs(&self) -> usize {
+        files_below(&self.data().join("slugs")).into_iter().filter(|path| path.contains("/sha256/")).count()
+    }
+
+    /// A request to the API with the admin token.
+    pub fn api(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let token = self.token();
+        self.api_as(&token, method, path, body)
+    }
+
+    /// A request to the API with any token.
+    pub fn api_as(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url))
+            .header("Authorization", format!("Bearer {token}"))
+            .header("Accept", "application/vnd.heroku+json; version=3")
+            .header("Content-Type", "application/json")
+            .body(body)
+            .unwrap();
+        let mut response = agent().run(request).unwrap();
+        let text = response.body_mut().read_to_string().unwrap();
+        (response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+}
+
+/// An HTTP client that gives every status back.
+pub fn agent() -> ureq::Agent {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true);
+    ureq::Agent::new_with_config(config.build())
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("server log:\n{}", self.server_log());
+        }
+    }
+}
+
+/// A work tree of the site.
+pub struct Repository<'a> {
+    site: &'a Site,
+    pub dir: PathBuf,
+}
+
+impl Repository<'_> {
+    pub fn git(&self, arguments: &[&str]) -> Ran {
+        Ran::new(self.git_command(arguments).output().unwrap())
+    }
+
+    pub fn git_command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.site.command(Path::new("git"));
+        command.current_dir(&self.dir).args(arguments);
+        command
+    }
+
+    pub fn slugline(&self, arguments: &[&str]) -> Ran {
+        let mut command = self.site.command(Path::new(SLUGLINE));
+        Ran::new(command.current_dir(&self.dir).args(arguments).output().unwrap())
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.dir.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Commits everything.
+    pub fn commit(&self, message: &str) {
+        self.git(&["add", "--all"]).success();
+        self.git(&["commit", "--quiet", "--message", message]).success();
+    }
+
+    pub fn head(&self) -> String {
+        self.git(&["rev-parse", "HEAD"]).success().stdout.trim().to_owned()
+    }
+
+    pub fn push(&self) -> Ran {
+        self.git(&["push", "slugline", "main"])
+    }
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    pub fn new(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    #[track_caller]
+    pub fn success(self) -> Self {
+        assert_eq!(self.code, Some(0), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn failure(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// What the pusher read: `remote: ` lines and git's own, with what differs from run to run
+    /// replaced.
+    pub fn transcript(&self, site: &Site) -> String {
+        let text = redact(&self.stderr).replace(site.url(), "http://127.0.0.1:7007");
+        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Replaces ids, object ids and durations.
+pub fn redact(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let words = line.split(' ').map(|word| {
+            let bare = word.trim_end_matches([':', '.', ',']);
+            if is_uuid(bare) {
+                word.replace(bare, "[id]")
+            } else if is_range(bare) {
+                "[old..new]".to_owned()
+            } else {
+                word.to_owned()
+            }
+        });
+        out.push_str(&words.collect::<Vec<_>>().join(" "));
+        out.push('\n');
+    }
+    out
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && text.bytes().enumerate().all(|(i, b)| if [8, 13, 18, 23].contains(&i) { b == b'-' } else { b.is_ascii_hexdigit() })
+}
+
+fn is_range(text: &str) -> bool {
+    let hex = |text: &str| text.len() >= 7 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    text.split_once("..").is_some_and(|(old, new)| hex(old) && hex(new.trim_start_matches('.')))
+}
+
+/// All files below a directory, sorted.
+pub fn files_below(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.file_type().unwrap().is_dir() {
+                open.push(entry.path());
+            } else {
+                found.push(entry.path().to_string_lossy().into_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Copies a tree of files, directories and modes.
+pub fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let dest = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &dest);
+        } else {
+            fs::copy(entry.path(), dest).unwrap();
+        }
+    }
+}
+
+/// Waits until something holds.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
