@@ -587,7 +587,7 @@ fn bombs_are_stopped() {
 #[test]
 fn damaged_archives_are_refused() {
     let case = Case::new();
-    let plain = tarball(&[Item(FILE, "a", &"0123456789abcdef"), Item(FILE, "b", "x")]);
+    let plain = tarball(&[Item(FILE, "a", "0123456789abcdef"), Item(FILE, "b", "x")]);
     let bytes = gzipped(&plain);
     for end in 1..bytes.len() {
         assert!(case.archive(&bytes[..end]).is_err(), "{end}");

@@ -245,7 +245,7 @@ fn open(repo_dir: &Path) -> Result<gix::Repository, Error> {
 fn open_objects(objects_dir: &Path) -> Result<gix::odb::HandleArc, Error> {
     let options = gix::odb::store::init::Options::default();
     gix::odb::at_opts(objects_dir, gix::hash::Kind::Sha1, None, options)
-        .and_then(|handle| handle.into_arc())
+        .and_then(gix::odb::Handle::into_arc)
         .map_err(io_error("opening the objects of", objects_dir))
 }
 

@@ -316,9 +316,8 @@ fn the_default_limits_fit_together() {
 #[test]
 fn bases_of_a_thin_pack_are_limited() {
     let mut case = Case::new();
-    let big: String = (0..5000)
-        .map(|n| format!("line {}\n", n * 7919 % 5003))
-        .collect();
+    let lines: Vec<_> = (0..5000).map(|n| (n * 7919 % 5003).to_string()).collect();
+    let big = lines.join("\n");
     let first = commit_file(&case.source, "big", &big);
     case.push(
         &[command("main", None, Some(&first))],
