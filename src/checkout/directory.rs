@@ -254,7 +254,7 @@ fn take(tree: &mut Dest<'_>, path: &Path, from: &Path, file: &OnDisk) -> Result<
             .open(from)
             .map_err(failed())?;
         let mut content = Hashed::new(content, size_bytes);
-        tree.file(path, executable, &mut content)?;
+        tree.file(path, executable, &mut content, failed())?;
         let mode = if executable {
             Mode::FILE_EXECUTABLE
         } else {

@@ -18,6 +18,8 @@ mod ingest;
 mod init;
 mod objects;
 mod quarantine;
+#[cfg(test)]
+mod real_client;
 mod refs;
 mod report;
 mod request;
