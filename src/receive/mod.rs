@@ -194,6 +194,9 @@ pub enum Error {
         kind: Kind,
     },
 
+    /// A ref names another ref, which only a person on the machine can have made it do.
+    #[error("{name} is a symbolic ref")]
+    Symbolic { name: String },
     /// A ref is not where the command saw it.
     #[error("{name} has moved in the meantime")]
     Stale { name: String },

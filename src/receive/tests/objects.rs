@@ -1,5 +1,7 @@
 //! Objects that are missing, malformed or not what they are named as.
 
+use proptest::prelude::*;
+
 use super::*;
 
 #[test]
@@ -160,4 +162,40 @@ fn a_stopped_push_leaves_nothing() {
     let result = Quarantine::receive(&case.repo, &mut &pack[..], &request, &case.limits, &stop);
     assert!(matches!(result, Err(Error::Stopped)), "{result:?}");
     assert_eq!(listing(&case.repo), before);
+}
+
+/// Puts the checksum right, so that what is damaged is seen only by who looks inside.
+fn resealed(mut pack: Vec<u8>) -> Vec<u8> {
+    pack.truncate(pack.len() - 20);
+    let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
+    hasher.update(&pack);
+    pack.extend_from_slice(hasher.try_finalize().unwrap().as_slice());
+    pack
+}
+
+#[test]
+fn packs_that_lie_with_a_right_checksum_bring_nothing_down() {
+    let mut case = Case::new();
+    case.limits.object_bytes = 1 << 20;
+    let first = case.push_main();
+    let lines: Vec<_> = (0..400).map(|n| (n * 7919 % 401).to_string()).collect();
+    commit_file(&case.source, "big", &lines.join("\n"));
+    let head = commit_file(&case.source, "big", &format!("0\n{}", lines.join("\n")));
+    let commands = [command("main", Some(&first), Some(&head))];
+    let pack = case.pack(&[&head, &format!("^{first}")]);
+    drop(case.receive(&commands, &resealed(pack.clone())).unwrap());
+    let before = listing(&case.repo);
+    let flips = prop::collection::vec((12..pack.len() - 20, any::<u8>()), 1..4);
+    let config = ProptestConfig::with_cases(200);
+    proptest!(config, |(flips in flips, objects in prop::option::of(0u32..20))| {
+        let mut damaged = pack.clone();
+        for (at, byte) in flips {
+            damaged[at] = byte;
+        }
+        if let Some(objects) = objects {
+            damaged[8..12].copy_from_slice(&objects.to_be_bytes());
+        }
+        let _ = case.receive(&commands, &resealed(damaged));
+        prop_assert_eq!(&listing(&case.repo), &before);
+    });
 }
