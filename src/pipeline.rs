@@ -156,7 +156,10 @@ pub fn build(
     let mut blob = store.writer()?;
     let packed = phases.time("pack", || pack::pack(&root.app(), &mut blob))?;
     for skipped in &packed.skipped {
-        out.problem(&format!("Left out of the slug: {} is a {}", skipped.path, skipped.kind))?;
+        out.problem(&format!(
+            "Left out of the slug: {} is a {}",
+            skipped.path, skipped.kind
+        ))?;
     }
     let manifest = packed.manifest;
     check_size(manifest.size_bytes, &machine.limits, out)?;
@@ -209,9 +212,9 @@ fn fetch(source: Source<'_>, app: &Path, limits: &Limits) -> Result<Directory> {
         } => checkout::commit(repository, quarantine, commit, app, &limits.checkout)
             .map(whole)
             .with_context(|| format!("checking out {commit}")),
-        Source::Archive(reader) => {
-            checkout::archive(reader, app, &limits.checkout).map(whole).context("unpacking the source archive")
-        }
+        Source::Archive(reader) => checkout::archive(reader, app, &limits.checkout)
+            .map(whole)
+            .context("unpacking the source archive"),
         Source::Directory(dir) => checkout::directory(dir, app, &limits.checkout)
             .with_context(|| format!("copying {}", dir.display())),
     }

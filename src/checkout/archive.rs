@@ -176,7 +176,7 @@ fn enter<R: Read>(
         EntryType::Regular | EntryType::Continuous if name.ends_with(b"/") => tree.directory(&path),
         EntryType::Regular | EntryType::Continuous => {
             let executable = header.mode().map_err(damaged)? & 0o100 != 0;
-            tree.file(&path, executable, entry)
+            tree.file(&path, executable, entry, damaged)
         }
         EntryType::Symlink => {
             let target = target().unwrap_or_default();

@@ -64,26 +64,26 @@ impl<'a> Dest<'a> {
         self.leaves.len()
     }
 
-    /// Writes a file; `content` is read to its end.
+    /// Writes a file; `content` is read to its end. `unreadable` names an error of reading it.
     pub fn file(
         &mut self,
         path: &Path,
         executable: bool,
         content: &mut dyn Read,
+        unreadable: impl FnOnce(io::Error) -> Error,
     ) -> Result<(), Error> {
         let left = self.limits.bytes - self.bytes;
         let (to, mut file) = self.create(path, executable)?;
+        let mut content = Noting {
+            inner: content,
+            error: None,
+        };
         // One more than fits shows that there is too much.
-        let written = io::copy(&mut content.take(left + 1), &mut file).map_err(|source| {
-            match source.kind() {
-                // What cannot be read of an archive is the archive's fault; files are local.
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
-                    Error::Archive { source }
-                }
-                _ => io_error("writing", &to)(source),
-            }
-        })?;
-        self.count(written)
+        let written = io::copy(&mut (&mut content).take(left + 1), &mut file);
+        if let Some(source) = content.error {
+            return Err(unreadable(source));
+        }
+        self.count(written.map_err(io_error("writing", &to))?)
     }
 
     /// Writes a file that is a copy of an earlier one; false where there is no such file.
@@ -93,7 +93,7 @@ impl<'a> Dest<'a> {
         };
         let from = self.root.join(from);
         let mut content = File::open(&from).map_err(io_error("opening", &from))?;
-        self.file(path, executable, &mut content)?;
+        self.file(path, executable, &mut content, io_error("reading", &from))?;
         Ok(true)
     }
 
@@ -219,6 +219,24 @@ impl<'a> Dest<'a> {
         Error::Files {
             limit: self.limits.files,
         }
+    }
+}
+
+/// Keeps an error of reading apart from those of writing.
+struct Noting<'a> {
+    inner: &'a mut dyn Read,
+    error: Option<io::Error>,
+}
+
+impl Read for Noting<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buf).map_err(|error| {
+            let kind = error.kind();
+            if kind != io::ErrorKind::Interrupted {
+                self.error = Some(error);
+            }
+            kind.into()
+        })
     }
 }
 

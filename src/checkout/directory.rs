@@ -81,7 +81,9 @@ fn untracked(src: &Path, mut tree: Dest<'_>) -> Result<Directory, Error> {
                     open.push(path);
                 }
                 Some(OnDisk::Other(kind)) => return Err(Error::Kind { path, kind }),
-                Some(file) => drop(take(&mut tree, &path, &entry.path(), file)?),
+                Some(file) => {
+                    take(&mut tree, &path, &entry.path(), &file)?;
+                }
                 None => {}
             }
         }
@@ -127,7 +129,7 @@ fn tracked(
             // Deleted, or something else by now; if HEAD has it, it counts below.
             _ => continue,
         };
-        let found = take(&mut tree, &path, &from, file)?;
+        let found = take(&mut tree, &path, &from, &file)?;
         if !head
             .has(repo, entry.path(&index), &found)
             .map_err(failed())?
@@ -239,12 +241,12 @@ struct Found {
 }
 
 /// Writes one file or symlink, and digests it on the way.
-fn take(tree: &mut Dest<'_>, path: &Path, from: &Path, file: OnDisk) -> Result<Found, Error> {
+fn take(tree: &mut Dest<'_>, path: &Path, from: &Path, file: &OnDisk) -> Result<Found, Error> {
     let failed = || io_error("reading", from);
     let (mode, blob) = if let OnDisk::File {
         executable,
         size_bytes,
-    } = file
+    } = *file
     {
         let content = OpenOptions::new()
             .read(true)
@@ -252,7 +254,7 @@ fn take(tree: &mut Dest<'_>, path: &Path, from: &Path, file: OnDisk) -> Result<F
             .open(from)
             .map_err(failed())?;
         let mut content = Hashed::new(content, size_bytes);
-        tree.file(path, executable, &mut content)?;
+        tree.file(path, executable, &mut content, failed())?;
         let mode = if executable {
             Mode::FILE_EXECUTABLE
         } else {
@@ -372,8 +374,8 @@ impl Head {
             return Ok(false);
         };
         if self.converter.is_none() {
-            let made = Converter::new(&self.index).map_err(gix::Error::from_error)?;
-            self.converter = Some(made);
+            let converter = Converter::new(&self.index).map_err(gix::Error::from_error)?;
+            self.converter = Some(converter);
         }
         let Some(converter) = &mut self.converter else {
             return Ok(false);

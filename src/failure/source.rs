@@ -23,7 +23,7 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
 fn receive(error: &receive::Error) -> Draft {
     use receive::Error as E;
     match error {
-        E::Io { .. } | E::Repository { .. } | E::NotARepository { .. } | E::Write { .. } => {
+        E::Io { .. } | E::Repository { .. } | E::NotARepository { .. } | E::Symbolic { .. } | E::Write { .. } => {
             machine("The repository could not be used.", error)
         }
         E::Read { .. } | E::Cut => Draft::caller("push_cut", "The push ended before it was complete.")

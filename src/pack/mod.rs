@@ -152,11 +152,7 @@ fn file<W: Write>(
     }
     let size_bytes = metadata.len();
     // A sparse file can be larger than any disk; it is not read to find that out.
-    if size_bytes
-        > limits
-            .tar_bytes
-            .saturating_sub(tarball.out().seen_bytes())
-    {
+    if size_bytes > limits.tar_bytes.saturating_sub(tarball.out().seen_bytes()) {
         return Err(too_many_bytes(limits));
     }
     let executable = metadata.permissions().mode() & 0o111 != 0;

@@ -93,7 +93,11 @@ fn check_state(
     Ok(Ok(()))
 }
 
-/// What a ref names; refs that name others count as not there, since no push makes any.
+/// What a ref names.
+///
+/// # Errors
+/// The machine's fault: the refs cannot be read, or someone has made this one name another ref,
+/// which no push does.
 pub(super) fn current(
     repo: &gix::Repository,
     repo_dir: &Path,
@@ -102,7 +106,14 @@ pub(super) fn current(
     let found = repo
         .try_find_reference(name)
         .map_err(git_error("reading the refs of", repo_dir))?;
-    Ok(found.and_then(|reference| reference.try_id().map(gix::Id::detach)))
+    found
+        .map(|reference| {
+            let id = reference.try_id().map(gix::Id::detach);
+            id.ok_or_else(|| Error::Symbolic {
+                name: name.to_owned(),
+            })
+        })
+        .transpose()
 }
 
 /// A ref whose name is a directory of this one, or the other way round.

@@ -143,13 +143,11 @@ impl gix::objs::Find for Bases {
     ) -> gix::Result<Option<gix::objs::Data<'a>>> {
         let found = self.odb.try_find(id, buffer)?;
         let bytes = found.as_ref().map_or(0, |object| object.data.len());
-        match self.left_bytes.get().checked_sub(bytes as u64) {
-            Some(left) => self.left_bytes.set(left),
-            None => {
-                self.used_up.set(true);
-                return Err(gix::Error::from_error(Error::BaseBytes { limit_bytes: 0 }));
-            }
-        }
+        let Some(left) = self.left_bytes.get().checked_sub(bytes as u64) else {
+            self.used_up.set(true);
+            return Err(gix::Error::from_error(Error::BaseBytes { limit_bytes: 0 }));
+        };
+        self.left_bytes.set(left);
         Ok(found)
     }
 }

@@ -18,6 +18,8 @@ mod ingest;
 mod init;
 mod objects;
 mod quarantine;
+#[cfg(test)]
+mod real_client;
 mod refs;
 mod report;
 mod request;
@@ -192,6 +194,9 @@ pub enum Error {
         kind: Kind,
     },
 
+    /// A ref names another ref, which only a person on the machine can have made it do.
+    #[error("{name} is a symbolic ref")]
+    Symbolic { name: String },
     /// A ref is not where the command saw it.
     #[error("{name} has moved in the meantime")]
     Stale { name: String },
@@ -245,7 +250,7 @@ fn open(repo_dir: &Path) -> Result<gix::Repository, Error> {
 fn open_objects(objects_dir: &Path) -> Result<gix::odb::HandleArc, Error> {
     let options = gix::odb::store::init::Options::default();
     gix::odb::at_opts(objects_dir, gix::hash::Kind::Sha1, None, options)
-        .and_then(|handle| handle.into_arc())
+        .and_then(gix::odb::Handle::into_arc)
         .map_err(io_error("opening the objects of", objects_dir))
 }
 

@@ -4,6 +4,7 @@
 //! later the objects at their place. Guaranteed: the repository's own files are first touched by
 //! [`Quarantine::promote`].
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::BufRead;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,8 +21,10 @@ const PREFIX: &str = "incoming-";
 #[derive(Debug)]
 pub struct Quarantine {
     repo_dir: PathBuf,
-    /// `objects/incoming-<random>`.
+    /// `objects/<name>`.
     dir: PathBuf,
+    /// `incoming-<random>`.
+    name: String,
     kept: bool,
 }
 
@@ -64,6 +67,7 @@ impl Quarantine {
         (is_name(name) && dir.is_dir()).then(|| Self {
             repo_dir: repo_dir.to_owned(),
             dir,
+            name: name.to_owned(),
             kept: true,
         })
     }
@@ -77,10 +81,7 @@ impl Quarantine {
     /// Its name in the repository, for [`Quarantine::adopt`] and [`sweep`].
     #[must_use]
     pub fn name(&self) -> &str {
-        self.dir
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("made from a prefix and letters, or checked by adopt")
+        &self.name
     }
 
     /// Makes it durable and leaves it in place from now on, whatever happens to this process.
@@ -90,11 +91,12 @@ impl Quarantine {
     /// # Errors
     /// The machine's fault.
     pub fn keep(&mut self) -> Result<(), Error> {
-        for file in self.files("pack")?.iter().chain(&self.files("idx")?) {
+        for name in self.files("pack")?.iter().chain(&self.files("idx")?) {
+            let file = self.pack_dir().join(name);
             // As git has them: a pack never changes.
-            fs::set_permissions(file, fs::Permissions::from_mode(0o444))
-                .map_err(io_error("making read-only", file))?;
-            sync_file(file)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o444))
+                .map_err(io_error("making read-only", &file))?;
+            sync_file(&file)?;
         }
         for dir in [self.pack_dir(), self.dir.join("info")] {
             // Gone where the removal after a promotion was cut short.
@@ -128,9 +130,9 @@ impl Quarantine {
         let to = self.objects().join("pack");
         // A pack without an index is not seen; an index without its pack would be an error.
         for suffix in ["pack", "idx"] {
-            for file in self.files(suffix)? {
-                let name = file.file_name().expect("it was listed in a directory");
-                fs::rename(&file, to.join(name)).map_err(io_error("promoting", &file))?;
+            for name in self.files(suffix)? {
+                let from = self.pack_dir().join(&name);
+                fs::rename(&from, to.join(name)).map_err(io_error("promoting", &from))?;
             }
             sync_dir(&to)?;
         }
@@ -146,8 +148,10 @@ impl Quarantine {
             .tempdir_in(&objects)
             .map_err(io_error("making a directory in", &objects))?
             .keep();
+        let name = dir.file_name().unwrap_or_default();
         let quarantine = Self {
             repo_dir: repo_dir.to_owned(),
+            name: name.to_string_lossy().into_owned(),
             dir,
             kept: false,
         };
@@ -169,21 +173,20 @@ impl Quarantine {
         self.dir.join("pack")
     }
 
-    fn files(&self, suffix: &str) -> Result<Vec<PathBuf>, Error> {
+    /// The names of the files that end like this.
+    fn files(&self, suffix: &str) -> Result<Vec<OsString>, Error> {
         let dir = self.pack_dir();
         if !dir.exists() {
             // Its removal was cut short, and came after everything had been moved.
             return Ok(Vec::new());
         }
-        let failed = || io_error("listing", &dir);
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(failed())? {
-            let path = entry.map_err(failed())?.path();
+        let mut names = Vec::new();
+        for path in list(&dir)? {
             if path.extension().is_some_and(|found| found == suffix) {
-                files.push(path);
+                names.extend(path.file_name().map(OsStr::to_owned));
             }
         }
-        Ok(files)
+        Ok(names)
     }
 }
 

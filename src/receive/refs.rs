@@ -45,7 +45,26 @@ pub fn apply(repo_dir: &Path, commands: &[Command]) -> Result<(), Error> {
     if packed.exists() {
         sync_file(&packed)?;
     }
+    point_head(repo_dir, &open(repo_dir)?)?;
     sync_dir(repo_dir)
+}
+
+/// Lets `HEAD` name the branch that is deployed, so that a clone checks it out: `master` where only
+/// that one was pushed.
+fn point_head(repo_dir: &Path, repo: &gix::Repository) -> Result<(), Error> {
+    let mut branches = checks::BRANCHES.iter();
+    let there = |name: &&&str| matches!(checks::current(repo, repo_dir, name), Ok(Some(_)));
+    let Some(branch) = branches.find(there) else {
+        return Ok(());
+    };
+    let (head, text) = (repo_dir.join("HEAD"), format!("ref: {branch}\n"));
+    if fs::read(&head).is_ok_and(|content| content == text.as_bytes()) {
+        return Ok(());
+    }
+    let new = repo_dir.join("HEAD.new");
+    fs::write(&new, text).map_err(super::io_error("writing", &new))?;
+    sync_file(&new)?;
+    fs::rename(&new, &head).map_err(super::io_error("writing", &head))
 }
 
 fn edit(command: &Command, current: Option<ObjectId>) -> Result<RefEdit, Error> {

@@ -67,7 +67,11 @@ pub(super) fn one_line(text: &str) -> String {
     if line.is_empty() {
         line.push_str("refused");
     }
-    line.truncate(line.floor_char_boundary(REASON_BYTES));
+    let mut end = line.len().min(REASON_BYTES);
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    line.truncate(end);
     line
 }
 
