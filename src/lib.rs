@@ -13,6 +13,7 @@
 pub mod app;
 pub mod buildpack;
 pub mod checkout;
+pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod detect;

@@ -34,7 +34,7 @@ pub enum Source<'a> {
         commit: gix::ObjectId,
     },
     /// A tarball, gzip or plain.
-    Archive(Box<dyn Read>),
+    Archive(Box<dyn Read + 'a>),
     /// A directory; of a git work tree its tracked files, as they are on disk.
     Directory(&'a Path),
 }

@@ -1,7 +1,7 @@
 //! `slugline build`: the pipeline of a push, with no server and no ledger.
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::interrupt::on_interrupt;
-use super::{environment, exit_code, machine};
+use super::report::exit_code;
+use super::{environment, machine, print};
 use crate::buildpack::Reference;
 use crate::config::{ConfigVars, parse_assignment};
 use crate::failure::explain;
@@ -63,7 +64,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             (document, exit_code(failure.blame))
         }
     };
-    writeln!(io::stdout(), "{document:#}")?;
+    print::json(&document)?;
     Ok(code)
 }
 
@@ -103,7 +104,10 @@ pub(super) struct Work(PathBuf);
 
 impl Work {
     pub(super) fn create() -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("slugline-").tempdir().context("making a temporary directory")?;
+        let dir = tempfile::Builder::new()
+            .prefix("slugline-")
+            .tempdir()
+            .context("making a temporary directory")?;
         Ok(Self(dir.keep()))
     }
 
@@ -116,7 +120,7 @@ impl Drop for Work {
     fn drop(&mut self) {
         if let Err(error) = remove_tree(&self.0) {
             // The build itself is unaffected.
-            let _ = writeln!(io::stderr(), "{} stays behind: {error}", self.0.display());
+            print::remark(&format!("{} stays behind: {error}", self.0.display()));
         }
     }
 }
@@ -148,13 +152,21 @@ fn find_source(text: &str, work: &Path) -> Result<Found> {
         return Ok(Found::Directory(path.to_owned()));
     }
     if path.is_file() {
-        return Ok(Found::Archive(File::open(path).with_context(|| text.to_owned())?));
+        return Ok(Found::Archive(
+            File::open(path).with_context(|| text.to_owned())?,
+        ));
     }
     let (url, reference) = text.split_once('#').unwrap_or((text, "HEAD"));
-    let is_url = ["https://", "http://", "ssh://", "git://", "file://"].iter().any(|scheme| url.starts_with(scheme))
-        || url.split_once(':').is_some_and(|(host, _)| host.contains('@') && !host.contains('/'));
+    let is_url = ["https://", "http://", "ssh://", "git://", "file://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+        || url
+            .split_once(':')
+            .is_some_and(|(host, _)| host.contains('@') && !host.contains('/'));
     if !is_url || reference.starts_with('-') || reference.is_empty() {
-        bail!(SourceError { text: text.to_owned() });
+        bail!(SourceError {
+            text: text.to_owned()
+        });
     }
     clone(url, reference, &work.join("clone.git"))
 }
@@ -178,10 +190,15 @@ fn clone(url: &str, reference: &str, dir: &Path) -> Result<Found> {
     let git = environment::git()?;
     let run = |arguments: &[&str]| -> Result<bool> {
         let mut command = Command::new(&git);
-        command.args(arguments).stdin(Stdio::null()).stdout(io::stderr());
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(io::stderr());
         Ok(command.status().context("running git")?.success())
     };
-    let dir_text = dir.to_str().context("the temporary directory's name is no text")?;
+    let dir_text = dir
+        .to_str()
+        .context("the temporary directory's name is no text")?;
     let fetched = run(&["init", "--quiet", "--bare", "--", dir_text])?
         // A commit's id may not be asked for everywhere: then all branches are fetched.
         && (run(&["-C", dir_text, "fetch", "--quiet", "--depth=1", "--no-tags", "--", url, &format!("{reference}:refs/heads/build")])?
@@ -195,12 +212,20 @@ fn clone(url: &str, reference: &str, dir: &Path) -> Result<Found> {
     }
     for name in ["refs/heads/build", reference] {
         let output = Command::new(&git)
-            .args(["-C", dir_text, "rev-parse", "--quiet", "--verify", "--end-of-options"])
+            .args([
+                "-C",
+                dir_text,
+                "rev-parse",
+                "--quiet",
+                "--verify",
+                "--end-of-options",
+            ])
             .arg(format!("{name}^{{commit}}"))
             .output()
             .context("running git rev-parse")?;
         if output.status.success() {
-            let commit = gix::ObjectId::from_hex(output.stdout.trim_ascii()).context("reading git's answer")?;
+            let commit = gix::ObjectId::from_hex(output.stdout.trim_ascii())
+                .context("reading git's answer")?;
             return Ok(Found::Repository {
                 dir: dir.to_owned(),
                 commit,
@@ -215,9 +240,13 @@ pub(super) fn read_config(assignments: &[String], file: Option<&Path>) -> Result
     let mut config = ConfigVars::default();
     if let Some(path) = file {
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let lines = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
         for line in lines {
-            let (name, value) = parse_assignment(line).with_context(|| path.display().to_string())?;
+            let (name, value) =
+                parse_assignment(line).with_context(|| path.display().to_string())?;
             config.set(name, value)?;
         }
     }
@@ -233,9 +262,11 @@ fn deliver(built: &Built, store: &Store, output: &Path) -> Result<PathBuf> {
     let blob = store.path_of(&built.record.digest);
     let new = beside(output, "new");
     fs::copy(&blob, &new).with_context(|| new.display().to_string())?;
-    fs::write(beside(output, "manifest.json"), built.manifest.json()).with_context(|| output.display().to_string())?;
+    fs::write(beside(output, "manifest.json"), built.manifest.json())
+        .with_context(|| output.display().to_string())?;
     let record = serde_json::to_string_pretty(&built.record)? + "\n";
-    fs::write(beside(output, "record.json"), record).with_context(|| output.display().to_string())?;
+    fs::write(beside(output, "record.json"), record)
+        .with_context(|| output.display().to_string())?;
     make_readable(&new)?;
     fs::rename(&new, output).with_context(|| output.display().to_string())?;
     fs::canonicalize(output).with_context(|| output.display().to_string())
@@ -244,7 +275,8 @@ fn deliver(built: &Built, store: &Store, output: &Path) -> Result<PathBuf> {
 /// A blob of a store is closed to others; a file that a person asked for is like any other.
 fn make_readable(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).with_context(|| path.display().to_string())
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+        .with_context(|| path.display().to_string())
 }
 
 /// `slug.tgz` → `slug.tgz.suffix`.
@@ -257,7 +289,11 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 fn summary(built: &Built, output: &Path) -> Value {
     let record = &built.record;
-    let timings = built.timings.iter().map(|(name, time)| ((*name).to_owned(), json!(millis(*time)))).collect::<serde_json::Map<_, _>>();
+    let timings = built
+        .timings
+        .iter()
+        .map(|(name, time)| ((*name).to_owned(), json!(millis(*time))))
+        .collect::<serde_json::Map<_, _>>();
     json!({
         "digest": record.digest,
         "size_bytes": record.size_bytes,
@@ -276,16 +312,19 @@ fn millis(time: std::time::Duration) -> u64 {
 }
 
 fn print_summary(built: &Built, output: &Path) -> Result<()> {
-    let mut out = io::stdout();
-    if !out.is_terminal() {
+    let (record, shown) = (&built.record, output.display());
+    if !io::stdout().is_terminal() {
         // For scripts: the digest and where it is.
-        writeln!(out, "{}  {}", built.record.digest, output.display())?;
-        return Ok(());
+        return Ok(print::print(format!("{}  {shown}\n", record.digest))?);
     }
-    writeln!(out, "\n{}", built.record.digest)?;
-    writeln!(out, "{} ({})", output.display(), human_size(built.record.size_bytes))?;
-    let shown = output.display();
-    let what = built.record.process_types.keys().next().map_or_else(|| "-- COMMAND".to_owned(), Clone::clone);
-    writeln!(out, "Run it with: slugline run {shown} {what}")?;
-    Ok(())
+    let what = record
+        .process_types
+        .keys()
+        .next()
+        .map_or("-- COMMAND", String::as_str);
+    let size = human_size(record.size_bytes);
+    Ok(print::print(format!(
+        "\n{}\n{shown} ({size})\nRun it with: slugline run {shown} {what}\n",
+        record.digest
+    ))?)
 }

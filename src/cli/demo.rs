@@ -2,7 +2,7 @@
 //! made by real git, a push, the release's process, and an HTTP answer from it.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::build::Work;
-use super::{environment, machine};
+use super::{environment, machine, print};
 
 /// Longest time from the process's start to its first answer.
 const BOOT_TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -40,7 +40,11 @@ pub fn run(_args: &Args) -> Result<ExitCode> {
     machine::sandbox().probe(work.path())?;
     let demo = Demo::start(work.path())?;
     demo.say("A server, with its data in a temporary directory:")?;
-    demo.say(&format!("  $ slugline serve --data {} --listen {}", demo.data.display(), demo.url.trim_start_matches("http://")))?;
+    demo.say(&format!(
+        "  $ slugline serve --data {} --listen {}",
+        demo.data.display(),
+        demo.url.trim_start_matches("http://")
+    ))?;
 
     demo.say("\nAn app: Flask, one file.")?;
     for (name, text) in FILES {
@@ -97,8 +101,13 @@ impl Demo {
             .spawn()
             .context("starting the server")?;
         let mut line = String::new();
-        let stdout = server.stdout.take().context("the server's output was piped")?;
-        BufReader::new(stdout).read_line(&mut line).context("waiting for the server")?;
+        let stdout = server
+            .stdout
+            .take()
+            .context("the server's output was piped")?;
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .context("waiting for the server")?;
         let Some(url) = line.trim().strip_prefix("Slugline listens on ") else {
             let _ = server.kill();
             let _ = server.wait();
@@ -117,10 +126,12 @@ impl Demo {
         })
     }
 
-    #[expect(clippy::unused_self, reason = "reads as the demo's own voice at each call")]
+    #[expect(
+        clippy::unused_self,
+        reason = "reads as the demo's own voice at each call"
+    )]
     fn say(&self, text: &str) -> Result<()> {
-        let mut out = io::stdout();
-        writeln!(out, "{text}").and_then(|()| out.flush()).context("writing to standard output")
+        Ok(print::print(format!("{text}\n"))?)
     }
 
     /// A command in the app's directory, in an environment that nobody's configuration reaches.
@@ -139,7 +150,9 @@ impl Demo {
             .env_remove("SLUGLINE_TOKEN")
             .env_remove("SLUGLINE_APP");
         for role in ["AUTHOR", "COMMITTER"] {
-            command.env(format!("GIT_{role}_NAME"), "Demo").env(format!("GIT_{role}_EMAIL"), "demo@localhost");
+            command
+                .env(format!("GIT_{role}_NAME"), "Demo")
+                .env(format!("GIT_{role}_EMAIL"), "demo@localhost");
         }
         command
     }
@@ -154,9 +167,22 @@ impl Demo {
 
     /// Runs a command with its output on the terminal.
     fn show(&self, name: &str, program: &Path, arguments: &[&str]) -> Result<()> {
-        let shown = arguments.iter().map(|text| if text.contains(' ') { format!("'{text}'") } else { (*text).to_owned() });
-        self.say(&format!("  $ {name} {}", shown.collect::<Vec<_>>().join(" ")))?;
-        let status = self.command(program).args(arguments).status().with_context(|| format!("running {name}"))?;
+        let shown = arguments.iter().map(|text| {
+            if text.contains(' ') {
+                format!("'{text}'")
+            } else {
+                (*text).to_owned()
+            }
+        });
+        self.say(&format!(
+            "  $ {name} {}",
+            shown.collect::<Vec<_>>().join(" ")
+        ))?;
+        let status = self
+            .command(program)
+            .args(arguments)
+            .status()
+            .with_context(|| format!("running {name}"))?;
         if !status.success() {
             bail!("{name} ended with {status}; its message is above");
         }
@@ -166,7 +192,11 @@ impl Demo {
     /// Starts the release's web process, asks it for `/` and ends it.
     fn request(&self) -> Result<String> {
         let arguments = ["run", "-a", "hello", "web"];
-        self.say(&format!("  $ PORT={} slugline {}", self.web_port, arguments.join(" ")))?;
+        self.say(&format!(
+            "  $ PORT={} slugline {}",
+            self.web_port,
+            arguments.join(" ")
+        ))?;
         let mut web = self
             .command(&self.binary)
             .args(arguments)
@@ -183,14 +213,20 @@ impl Demo {
         let start = Instant::now();
         loop {
             if let Ok(mut response) = ureq::get(&self.web_url).call() {
-                let body = response.body_mut().read_to_string().context("reading the answer")?;
+                let body = response
+                    .body_mut()
+                    .read_to_string()
+                    .context("reading the answer")?;
                 return Ok(format!("HTTP/1.1 {}\n\n{body}", response.status()));
             }
             if let Some(status) = web.try_wait().context("watching the web process")? {
                 bail!("the web process ended with {status} before it answered");
             }
             if start.elapsed() > BOOT_TIME_LIMIT {
-                bail!("the web process did not answer within {} seconds", BOOT_TIME_LIMIT.as_secs());
+                bail!(
+                    "the web process did not answer within {} seconds",
+                    BOOT_TIME_LIMIT.as_secs()
+                );
             }
             thread::sleep(Duration::from_millis(100));
         }
@@ -205,7 +241,10 @@ impl Drop for Demo {
 
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
-    Ok(listener.local_addr().context("looking for a free port")?.port())
+    Ok(listener
+        .local_addr()
+        .context("looking for a free port")?
+        .port())
 }
 
 /// SIGTERM, and the end waited for.

@@ -1,13 +1,13 @@
 //! `slugline doctor`: what this machine can do, what is missing, and the remedy.
 
 use std::fs;
-use std::io::{self, Write};
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
 use super::build::Work;
-use super::{environment, machine};
+use super::environment::{self, Environment};
+use super::{machine, print};
 use crate::failure::explain;
 use crate::output::Output;
 use crate::platform::data::DataDir;
@@ -28,41 +28,60 @@ pub fn run(_args: &Args) -> Result<ExitCode> {
         ("data directory", data),
     ];
     let mut healthy = true;
-    let mut out = io::stdout().lock();
     for (name, check) in checks {
         match check() {
-            Ok(found) => writeln!(out, "ok       {name}: {found}")?,
+            Ok(found) => print::print(format!("ok       {name}: {found}\n"))?,
             Err(error) => {
                 healthy = false;
-                writeln!(out, "missing  {name}")?;
-                Output::new(&mut out).failure(&explain(&error))?;
+                let mut block = format!("missing  {name}\n").into_bytes();
+                Output::new(&mut block).failure(&explain(&error))?;
+                print::print(block)?;
             }
         }
     }
-    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    Ok(if healthy {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(3)
+    })
 }
 
 fn stack() -> Result<String> {
-    Ok(format!("{} on {}", machine::settings(None, [])?.stack, std::env::consts::ARCH))
+    Ok(format!(
+        "{} on {}",
+        machine::settings(None, [])?.stack,
+        std::env::consts::ARCH
+    ))
 }
 
 fn sandbox() -> Result<String> {
     let work = Work::create()?;
     machine::sandbox().probe(work.path())?;
-    let user = if nix::unistd::geteuid().is_root() { "root: builds run as a user of their own" } else { "not root: builds run as this user" };
-    Ok(format!("user, mount, pid, ipc, uts and cgroup namespaces; {user}; the network is the host's"))
+    let user = if nix::unistd::geteuid().is_root() {
+        "root: builds run as a user of their own"
+    } else {
+        "not root: builds run as this user"
+    };
+    Ok(format!(
+        "user, mount, pid, ipc, uts and cgroup namespaces; {user}; the network is the host's"
+    ))
 }
 
 fn git() -> Result<String> {
-    let output = Command::new(environment::git()?).arg("--version").output()?;
+    let output = Command::new(environment::git()?)
+        .arg("--version")
+        .output()?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn data() -> Result<String> {
-    let path = environment::data_dir()?;
-    let found = match fs::metadata(&path) {
+    let environment = Environment::read();
+    let path = environment.data_dir()?;
+    let found = match fs::metadata(path) {
         // A server that is running holds it, and that is well.
-        Ok(_) => DataDir::open(&path).map_or_else(|error| error.to_string(), |_| "can be used".to_owned()),
+        Ok(_) => {
+            DataDir::open(path).map_or_else(|error| error.to_string(), |_| "can be used".to_owned())
+        }
         Err(_) => "not made yet; slugline serve makes it".to_owned(),
     };
     Ok(format!("{}: {found}", path.display()))

@@ -19,6 +19,9 @@ pub(super) fn on_interrupt(mut handle: impl FnMut(Signal) + Send + 'static) -> R
             handle(signal);
         }
     };
-    thread::Builder::new().name("signals".to_owned()).spawn(wait).context("starting a thread for signals")?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)
+        .context("starting a thread for signals")?;
     Ok(())
 }

@@ -32,13 +32,21 @@ const CA_VARIABLES: [&str; 6] = [
 ];
 
 /// The settings: a file's text, then `SLUGLINE_*` variables, then arguments.
-pub(super) fn settings(file: Option<&str>, arguments: impl IntoIterator<Item = (&'static str, String)>) -> Result<Settings> {
+pub(super) fn settings(
+    file: Option<&str>,
+    arguments: impl IntoIterator<Item = (&'static str, String)>,
+) -> Result<Settings> {
     let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let machine = settings::Machine {
         cores: available_parallelism().unwrap_or(NonZeroUsize::MIN),
         stack: stack_of_os_release(&os_release),
     };
-    Ok(Settings::read(&machine, file, environment::variables(), arguments)?)
+    Ok(Settings::read(
+        &machine,
+        file,
+        environment::variables(),
+        arguments,
+    )?)
 }
 
 /// The machine that builds run on.

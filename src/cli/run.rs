@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,10 +17,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::app_choice::AppOption;
 use super::build::{Work, beside, read_config};
 use super::client::Client;
+use super::environment::{self, Environment};
 use super::interrupt::on_interrupt;
-use super::{choose_app, environment, machine};
+use super::{machine, print};
 use crate::config::ConfigVars;
 use crate::digest::{Digest, Hashing};
 use crate::pack;
@@ -46,9 +48,8 @@ pub struct Args {
     /// Run this command instead of a process type.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
-    /// The app whose current release is run.
-    #[arg(short, long, value_name = "NAME")]
-    pub app: Option<String>,
+    #[command(flatten)]
+    pub app: AppOption,
     /// Set a config var. May be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     pub env: Vec<String>,
@@ -81,10 +82,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let work = Work::create()?;
     let sandbox = machine::sandbox();
     sandbox.probe(work.path())?;
-    let file = args.first.as_deref().filter(|text| args.app.is_none() && Path::new(text).is_file());
+    let file = args
+        .first
+        .as_deref()
+        .filter(|text| args.app.app.is_none() && Path::new(text).is_file());
     let (mut runnable, name) = match file {
         Some(file) => (from_file(Path::new(file))?, args.second.as_deref()),
-        None => (from_app(&choose_app(args.app.as_deref())?, work.path())?, args.first.as_deref()),
+        None => (from_app(&args.app, work.path())?, args.first.as_deref()),
     };
     for (name, value) in read_config(&args.env, args.env_file.as_deref())?.iter() {
         runnable.config.set(name, value)?;
@@ -102,12 +106,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
 
     let root = Root::create(&work.path().join("root"))?;
-    let slug = BufReader::new(File::open(&runnable.slug).with_context(|| runnable.slug.display().to_string())?);
+    let slug = BufReader::new(
+        File::open(&runnable.slug).with_context(|| runnable.slug.display().to_string())?,
+    );
     pack::extract(slug, &root.app())?;
     root.hand_over()?;
     let web = dyno.starts_with("web.");
     let spec = Spec {
-        argv: ["bash", "--login", "-c", &command].map(str::to_owned).to_vec(),
+        argv: ["bash", "--login", "-c", &command]
+            .map(str::to_owned)
+            .to_vec(),
         env: process_env(&runnable.config, &dyno, web)?,
         cwd: "/app".to_owned(),
     };
@@ -130,7 +138,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// SIGTERM to all processes, SIGKILL after the grace, as a dyno manager does.
 fn end(helper: u32) {
-    let Ok(id) = i32::try_from(helper) else { return };
+    let Ok(id) = i32::try_from(helper) else {
+        return;
+    };
     // An error means that it has ended already.
     let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
     thread::spawn(move || {
@@ -141,11 +151,18 @@ fn end(helper: u32) {
 
 /// The environment of a process: config vars, and what the platform sets.
 fn process_env(config: &ConfigVars, dyno: &str, web: bool) -> Result<Vec<(String, String)>> {
-    let mut env = BTreeMap::from([("PATH".to_owned(), RUN_PATH.to_owned()), ("PS1".to_owned(), "~ $ ".to_owned())]);
+    let mut env = BTreeMap::from([
+        ("PATH".to_owned(), RUN_PATH.to_owned()),
+        ("PS1".to_owned(), "~ $ ".to_owned()),
+    ]);
     if let Some(term) = environment::term() {
         env.insert("TERM".to_owned(), term);
     }
-    env.extend(config.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    env.extend(
+        config
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
     env.insert("HOME".to_owned(), "/app".to_owned());
     env.insert("DYNO".to_owned(), dyno.to_owned());
     if web {
@@ -154,7 +171,7 @@ fn process_env(config: &ConfigVars, dyno: &str, web: bool) -> Result<Vec<(String
             None => {
                 let port = free_port()?;
                 // Where a person or a program looks for it, and apart from the app's own output.
-                writeln!(io::stderr(), "Listening on http://127.0.0.1:{port} (PORT={port})")?;
+                print::remark(&format!("PORT={port}: http://127.0.0.1:{port}/"));
                 port
             }
         };
@@ -165,7 +182,11 @@ fn process_env(config: &ConfigVars, dyno: &str, web: bool) -> Result<Vec<(String
 
 fn free_port() -> Result<String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
-    Ok(listener.local_addr().context("looking for a free port")?.port().to_string())
+    Ok(listener
+        .local_addr()
+        .context("looking for a free port")?
+        .port()
+        .to_string())
 }
 
 /// Quotes arguments for the shell that runs them; one argument alone is taken as a shell's line.
@@ -173,7 +194,9 @@ fn quote(arguments: &[String]) -> String {
     if let [line] = arguments {
         return line.clone();
     }
-    let quoted = arguments.iter().map(|text| format!("'{}'", text.replace('\'', r"'\''")));
+    let quoted = arguments
+        .iter()
+        .map(|text| format!("'{}'", text.replace('\'', r"'\''")));
     quoted.collect::<Vec<_>>().join(" ")
 }
 
@@ -203,7 +226,10 @@ fn procfile_of(slug: &Path) -> Result<BTreeMap<String, String>> {
     let work = Work::create()?;
     let dir = work.path().join("app");
     fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
-    pack::extract(BufReader::new(File::open(slug).with_context(|| slug.display().to_string())?), &dir)?;
+    pack::extract(
+        BufReader::new(File::open(slug).with_context(|| slug.display().to_string())?),
+        &dir,
+    )?;
     let path = dir.join("Procfile");
     // A link could show a file of this machine.
     if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
@@ -214,18 +240,23 @@ fn procfile_of(slug: &Path) -> Result<BTreeMap<String, String>> {
 }
 
 /// The current release of an app, fetched from its server.
-fn from_app(app: &str, work: &Path) -> Result<Runnable> {
-    let client = Client::from_environment()?;
+fn from_app(app: &AppOption, work: &Path) -> Result<Runnable> {
+    let environment = Environment::read();
+    let client = Client::new(&environment)?;
+    let app = app.choose(&environment, client.server())?;
     let release = client.get(&format!("/apps/{app}/releases/current"))?;
     let Some(slug_id) = release["slug"]["id"].as_str() else {
-        bail!(RunError::NothingDeployed { app: app.to_owned() });
+        bail!(RunError::NothingDeployed {
+            app: app.to_string()
+        });
     };
     let version = release["version"].as_u64().unwrap_or_default();
     let config = client.get(&format!("/apps/{app}/releases/{version}/config-vars"))?;
     let slug = client.get(&format!("/apps/{app}/slugs/{slug_id}"))?;
     let path = work.join("slug.tgz");
     let mut file = Hashing::new(File::create(&path).with_context(|| path.display().to_string())?);
-    client.download(text(&slug["blob"]["url"])?, &mut file)?;
+    let mut blob = client.open(text(&slug["blob"]["url"])?)?;
+    io::copy(&mut blob, &mut file).context("downloading the slug")?;
     let (_, digest, _) = file.finish();
     let expected = text(&slug["checksum"])?;
     if expected != format!("SHA256:{}", digest.hex()) {
@@ -233,13 +264,16 @@ fn from_app(app: &str, work: &Path) -> Result<Runnable> {
     }
     Ok(Runnable {
         slug: path,
-        types: serde_json::from_value(slug["process_types"].clone()).context("reading the process types")?,
+        types: serde_json::from_value(slug["process_types"].clone())
+            .context("reading the process types")?,
         config: serde_json::from_value(config).context("reading the config vars")?,
     })
 }
 
 fn text(value: &Value) -> Result<&str> {
-    value.as_str().context("the server's answer is not of the Platform API's form")
+    value
+        .as_str()
+        .context("the server's answer is not of the Platform API's form")
 }
 
 #[cfg(test)]
@@ -248,8 +282,18 @@ mod tests {
 
     #[test]
     fn arguments_are_quoted_for_the_shell() {
-        let quoted = |arguments: &[&str]| quote(&arguments.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        let quoted = |arguments: &[&str]| {
+            quote(
+                &arguments
+                    .iter()
+                    .map(|text| (*text).to_owned())
+                    .collect::<Vec<_>>(),
+            )
+        };
         assert_eq!(quoted(&["echo $HOME"]), "echo $HOME");
-        assert_eq!(quoted(&["echo", "it's", "$HOME"]), r"'echo' 'it'\''s' '$HOME'");
+        assert_eq!(
+            quoted(&["echo", "it's", "$HOME"]),
+            r"'echo' 'it'\''s' '$HOME'"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! `slugline serve`: the server, on an embedded default.
 
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::FormatTime;
 
-use super::{environment, machine};
+use super::environment::{self, Environment};
+use super::{machine, print};
 use crate::failure::explain;
 use crate::http::{Server, serve};
 use crate::platform::data::{ADMIN_TOKEN, DataDir, SETTINGS};
@@ -47,7 +48,10 @@ impl Args {
         [
             ("listen", self.listen.map(|address| address.to_string())),
             ("max_builds", self.max_builds.map(|n| n.to_string())),
-            ("create_on_push", self.create_on_push.then(|| "true".to_owned())),
+            (
+                "create_on_push",
+                self.create_on_push.then(|| "true".to_owned()),
+            ),
             ("log_format", self.log_format.clone()),
         ]
         .into_iter()
@@ -60,7 +64,12 @@ impl Args {
 /// # Errors
 /// The data directory or the port is in use, the settings are wrong, or builds cannot run here.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let data = DataDir::open(&args.data.clone().map_or_else(environment::data_dir, Ok)?)?;
+    let environment = Environment::read();
+    let path = args
+        .data
+        .as_deref()
+        .map_or_else(|| environment.data_dir(), Ok)?;
+    let data = DataDir::open(path)?;
     let path = data.path().join(SETTINGS);
     let file = match fs::read_to_string(&path) {
         Ok(text) => Some(text),
@@ -71,7 +80,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     start_log(settings.log_format);
     let machine = machine::machine(&settings)?;
     machine.sandbox.probe(&data.scratch())?;
-    let make = || Secret::generate().map(|secret| secret.expose().to_owned()).map_err(io::Error::from);
+    let make = || {
+        Secret::generate()
+            .map(|secret| secret.expose().to_owned())
+            .map_err(io::Error::other)
+    };
     let admin = data.secret(ADMIN_TOKEN, make)?;
     let key = data.secret("signing-key", make)?;
     let options = Options {
@@ -86,7 +99,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let platform = Arc::new(Platform::open(data, options)?);
     platform.ledger.adopt_token("admin", &admin)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
     runtime.block_on(listen(&settings, platform, &key))?;
     // Threads that still stream to clients need not hold the exit up.
     runtime.shutdown_background();
@@ -100,9 +116,8 @@ async fn listen(settings: &Settings, platform: Arc<Platform>, key: &str) -> Resu
     let listener = listener.with_context(|| format!("listening on {}", settings.listen))?;
     let address = listener.local_addr().context("asking for the port")?;
     tracing::info!(data = %platform.data.path().display(), stack = platform.options.machine.stack, "started");
-    let mut out = io::stdout();
     // Nobody need read it; programs that start a server wait for this line.
-    let _ = writeln!(out, "Slugline listens on http://{address}").and_then(|()| out.flush());
+    let _ = print::print(format!("Slugline listens on http://{address}\n"));
     let server = Server::new(platform, key, environment::git()?, address);
     serve(listener, Arc::new(server), async move {
         tokio::select! {
@@ -117,16 +132,26 @@ async fn listen(settings: &Settings, platform: Arc<Platform>, key: &str) -> Resu
 struct Clock;
 
 impl FormatTime for Clock {
-    fn format_time(&self, writer: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+    fn format_time(
+        &self,
+        writer: &mut tracing_subscriber::fmt::format::Writer<'_>,
+    ) -> std::fmt::Result {
         write!(writer, "{}", clock::now())
     }
 }
 
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_new(environment::log_filter()).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_timer(Clock);
+    let filter =
+        EnvFilter::try_new(environment::log_filter()).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_timer(Clock);
     match format {
-        LogFormat::Human => builder.with_ansi(io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Human => builder
+            .with_ansi(io::stderr().is_terminal())
+            .with_target(false)
+            .init(),
         LogFormat::Json => builder.json().init(),
     }
 }

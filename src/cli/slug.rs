@@ -1,13 +1,14 @@
 //! `slugline slug`: what a slug's file holds, and whether it is what it should be.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Write};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
 use super::build::beside;
+use super::print;
 use crate::output::human_size;
 use crate::pack;
 use crate::slug::{EntryKind, Manifest};
@@ -54,44 +55,66 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn open(path: &Path) -> Result<BufReader<File>> {
-    Ok(BufReader::new(File::open(path).with_context(|| path.display().to_string())?))
+    Ok(BufReader::new(
+        File::open(path).with_context(|| path.display().to_string())?,
+    ))
 }
 
 fn inspect(file: &Path, json: bool) -> Result<()> {
     let manifest = pack::manifest_of(open(file)?)?;
-    let mut out = io::stdout().lock();
-    if json {
-        write!(out, "{}", manifest.json())?;
-        return Ok(());
-    }
-    writeln!(out, "digest   {}", manifest.digest)?;
-    writeln!(out, "diff id  {}", manifest.diff_id)?;
-    writeln!(out, "format   {}", manifest.format)?;
-    writeln!(out, "size     {} ({} unpacked)", human_size(manifest.size_bytes), human_size(manifest.tar_bytes))?;
-    writeln!(out, "entries  {}", manifest.entries.len())?;
-    writeln!(out)?;
-    for entry in &manifest.entries {
-        match &entry.kind {
-            EntryKind::File { mode, size_bytes, .. } => writeln!(out, "{mode} {size_bytes:>10} {}", entry.path)?,
-            EntryKind::Directory => writeln!(out, "755          - {}/", entry.path)?,
-            EntryKind::Symlink { target } => writeln!(out, "lnk          - {} -> {target}", entry.path)?,
-        }
-    }
-    Ok(())
+    let printed = if json {
+        print::print(manifest.json())
+    } else {
+        print::print(listing(&manifest))
+    };
+    Ok(printed?)
+}
+
+/// The manifest for people.
+fn listing(manifest: &Manifest) -> String {
+    let sizes = format!(
+        "{} ({} unpacked)",
+        human_size(manifest.size_bytes),
+        human_size(manifest.tar_bytes)
+    );
+    let mut lines = vec![
+        format!("digest   {}", manifest.digest),
+        format!("diff id  {}", manifest.diff_id),
+        format!("format   {}", manifest.format),
+        format!("size     {sizes}"),
+        format!("entries  {}", manifest.entries.len()),
+        String::new(),
+    ];
+    lines.extend(manifest.entries.iter().map(|entry| match &entry.kind {
+        EntryKind::File {
+            mode, size_bytes, ..
+        } => format!("{mode} {size_bytes:>10} {}", entry.path),
+        EntryKind::Directory => format!("755          - {}/", entry.path),
+        EntryKind::Symlink { target } => format!("link         - {} -> {target}", entry.path),
+    }));
+    lines.join("\n") + "\n"
 }
 
 fn verify(file: &Path, manifest: Option<&Path>) -> Result<()> {
     let path = manifest.map_or_else(|| beside(file, "manifest.json"), Path::to_owned);
     let text = fs::read(&path).with_context(|| path.display().to_string())?;
-    let manifest: Manifest = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    let manifest: Manifest =
+        serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
     pack::verify(open(file)?, &manifest)?;
-    writeln!(io::stdout(), "{} is {}: {} entries verified", file.display(), manifest.digest, manifest.entries.len())?;
-    Ok(())
+    Ok(print::print(format!(
+        "{} is {}: {} entries verified\n",
+        file.display(),
+        manifest.digest,
+        manifest.entries.len()
+    ))?)
 }
 
 fn extract(file: &Path, dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     let done = pack::extract(open(file)?, dir)?;
-    writeln!(io::stdout(), "{} entries in {}", done.entries, dir.display())?;
-    Ok(())
+    Ok(print::print(format!(
+        "{} entries in {}\n",
+        done.entries,
+        dir.display()
+    ))?)
 }

@@ -5,6 +5,7 @@
 //! a wildcard: a new variant does not compile until somebody has written its remedy.
 
 mod build;
+mod command;
 mod platform;
 mod source;
 
@@ -16,6 +17,7 @@ pub fn explain(error: &anyhow::Error) -> Failure {
         build::explain(cause)
             .or_else(|| source::explain(cause))
             .or_else(|| platform::explain(cause))
+            .or_else(|| command::explain(cause))
     });
     known.unwrap_or_else(|| internal(error))
 }

@@ -20,7 +20,9 @@ const DATE: &str = "2026-01-01T00:00:00Z";
 
 /// The folder of a fixture app.
 pub fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/apps").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/apps")
+        .join(name)
 }
 
 /// A site, and a server if one was started.
@@ -45,7 +47,10 @@ impl Site {
 
     /// A site for local commands.
     pub fn without_server() -> Self {
-        let dir = tempfile::Builder::new().prefix("slugline-test-").tempdir().unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("slugline-test-")
+            .tempdir()
+            .unwrap();
         // A build's user must be able to see nothing of it, and its owner everything.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(dir.path().join("home")).unwrap();
@@ -59,14 +64,28 @@ impl Site {
     /// Starts the server, on a free port, and waits until it listens.
     pub fn start(&mut self, arguments: &[&str]) {
         let mut server = self.command(Path::new(SLUGLINE));
-        let log = fs::File::options().append(true).create(true).open(self.path("server.log")).unwrap();
-        server.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
-        server.env("SLUGLINE_LOG", "debug").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let log = fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.path("server.log"))
+            .unwrap();
+        server
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(arguments);
+        server
+            .env("SLUGLINE_LOG", "debug")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
         let mut server = server.spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(server.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let url = line.trim().strip_prefix("Slugline listens on ");
-        self.url = url.unwrap_or_else(|| panic!("no server: {}", self.server_log())).to_owned();
+        self.url = url
+            .unwrap_or_else(|| panic!("no server: {}", self.server_log()))
+            .to_owned();
         self.server = Some(server);
     }
 
@@ -99,7 +118,10 @@ impl Site {
 
     /// The admin token's secret.
     pub fn token(&self) -> String {
-        fs::read_to_string(self.data().join("admin-token")).unwrap().trim().to_owned()
+        fs::read_to_string(self.data().join("admin-token"))
+            .unwrap()
+            .trim()
+            .to_owned()
     }
 
     /// A command with the site's environment and no other.
@@ -128,7 +150,11 @@ impl Site {
 
     /// Runs `slugline` in the site's directory.
     pub fn slugline(&self, arguments: &[&str]) -> Ran {
-        let output = self.command(Path::new(SLUGLINE)).args(arguments).output().unwrap();
+        let output = self
+            .command(Path::new(SLUGLINE))
+            .args(arguments)
+            .output()
+            .unwrap();
         Ran::new(output)
     }
 
@@ -137,7 +163,9 @@ impl Site {
         let dir = self.path(name);
         copy_dir(&fixture(fixture_name), &dir);
         let repository = Repository { site: self, dir };
-        repository.git(&["init", "--quiet", "--initial-branch=main"]).success();
+        repository
+            .git(&["init", "--quiet", "--initial-branch=main"])
+            .success();
         repository.commit("First");
         repository
     }
@@ -151,17 +179,25 @@ impl Site {
 
     /// The id of an app.
     pub fn app_id(&self, name: &str) -> String {
-        self.api("GET", &format!("/apps/{name}"), None).1["id"].as_str().unwrap().to_owned()
+        self.api("GET", &format!("/apps/{name}"), None).1["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// The bare repository of an app.
     pub fn bare(&self, name: &str) -> PathBuf {
-        self.data().join("repositories").join(format!("{}.git", self.app_id(name)))
+        self.data()
+            .join("repositories")
+            .join(format!("{}.git", self.app_id(name)))
     }
 
     /// The slugs and manifests in the store.
     pub fn blobs(&self) -> usize {
-        files_below(&self.data().join("slugs")).into_iter().filter(|path| path.contains("/sha256/")).count()
+        files_below(&self.data().join("slugs"))
+            .into_iter()
+            .filter(|path| path.contains("/sha256/"))
+            .count()
     }
 
     /// A request to the API with the admin token.
@@ -171,7 +207,13 @@ impl Site {
     }
 
     /// A request to the API with any token.
-    pub fn api_as(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub fn api_as(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         let request = ureq::http::Request::builder()
             .method(method)
@@ -183,13 +225,18 @@ impl Site {
             .unwrap();
         let mut response = agent().run(request).unwrap();
         let text = response.body_mut().read_to_string().unwrap();
-        (response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        (
+            response.status().as_u16(),
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
     }
 }
 
 /// An HTTP client that gives every status back.
 pub fn agent() -> ureq::Agent {
-    let config = ureq::Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true);
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true);
     ureq::Agent::new_with_config(config.build())
 }
 
@@ -224,7 +271,13 @@ impl Repository<'_> {
 
     pub fn slugline(&self, arguments: &[&str]) -> Ran {
         let mut command = self.site.command(Path::new(SLUGLINE));
-        Ran::new(command.current_dir(&self.dir).args(arguments).output().unwrap())
+        Ran::new(
+            command
+                .current_dir(&self.dir)
+                .args(arguments)
+                .output()
+                .unwrap(),
+        )
     }
 
     pub fn write(&self, name: &str, text: &str) {
@@ -236,11 +289,16 @@ impl Repository<'_> {
     /// Commits everything.
     pub fn commit(&self, message: &str) {
         self.git(&["add", "--all"]).success();
-        self.git(&["commit", "--quiet", "--message", message]).success();
+        self.git(&["commit", "--quiet", "--message", message])
+            .success();
     }
 
     pub fn head(&self) -> String {
-        self.git(&["rev-parse", "HEAD"]).success().stdout.trim().to_owned()
+        self.git(&["rev-parse", "HEAD"])
+            .success()
+            .stdout
+            .trim()
+            .to_owned()
     }
 
     pub fn push(&self) -> Ran {
@@ -267,13 +325,25 @@ impl Ran {
 
     #[track_caller]
     pub fn success(self) -> Self {
-        assert_eq!(self.code, Some(0), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code,
+            Some(0),
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 
     #[track_caller]
     pub fn failure(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code,
+            Some(code),
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 
@@ -281,7 +351,10 @@ impl Ran {
     /// replaced.
     pub fn transcript(&self, site: &Site) -> String {
         let text = redact(&self.stderr).replace(site.url(), "http://127.0.0.1:7007");
-        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+        text.lines()
+            .map(str::trim_end)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
@@ -306,12 +379,20 @@ pub fn redact(text: &str) -> String {
 }
 
 fn is_uuid(text: &str) -> bool {
-    text.len() == 36 && text.bytes().enumerate().all(|(i, b)| if [8, 13, 18, 23].contains(&i) { b == b'-' } else { b.is_ascii_hexdigit() })
+    text.len() == 36
+        && text.bytes().enumerate().all(|(i, b)| {
+            if [8, 13, 18, 23].contains(&i) {
+                b == b'-'
+            } else {
+                b.is_ascii_hexdigit()
+            }
+        })
 }
 
 fn is_range(text: &str) -> bool {
     let hex = |text: &str| text.len() >= 7 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    text.split_once("..").is_some_and(|(old, new)| hex(old) && hex(new.trim_start_matches('.')))
+    text.split_once("..")
+        .is_some_and(|(old, new)| hex(old) && hex(new.trim_start_matches('.')))
 }
 
 /// All files below a directory, sorted.

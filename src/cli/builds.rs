@@ -1,0 +1,241 @@
+//! `slugline builds`: lists an app's builds, follows their output, cancels them.
+
+use std::io::Read;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::answers::Build;
+use super::app_choice::AppOption;
+use super::client::{Client, ClientError, of, segment};
+use super::environment::Environment;
+use super::print::{self, Step, print};
+use super::table;
+use crate::app::AppName;
+
+/// As many as `slugline releases` shows.
+const SHOWN: usize = 15;
+
+/// Characters of a commit that are shown.
+const COMMIT_CHARS: usize = 8;
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the newest builds
+    List(ListArgs),
+    /// Print a build's output, to its end; exit code 1 if the build failed
+    Output(OutputArgs),
+    /// Cancel a build that is under way
+    Cancel(CancelArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    /// How many to list
+    #[arg(short, long, value_name = "COUNT", default_value_t = SHOWN)]
+    num: usize,
+    /// Print the API's JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    app: AppOption,
+}
+
+#[derive(Debug, clap::Args)]
+struct OutputArgs {
+    /// The build [default: the newest]
+    id: Option<String>,
+    #[command(flatten)]
+    app: AppOption,
+}
+
+#[derive(Debug, clap::Args)]
+struct CancelArgs {
+    /// The build
+    id: String,
+    #[command(flatten)]
+    app: AppOption,
+}
+
+pub fn run(args: &Args, environment: &Environment) -> Result<ExitCode> {
+    match &args.command {
+        None => list(&args.list, environment),
+        Some(Command::List(args)) => list(args, environment),
+        Some(Command::Output(args)) => output(args, environment),
+        Some(Command::Cancel(args)) => cancel(args, environment),
+    }
+}
+
+fn list(args: &ListArgs, environment: &Environment) -> Result<ExitCode> {
+    let client = Client::new(environment)?;
+    let app = args.app.choose(environment, client.server())?;
+    let documents = newest(&client, &app, args.num)?;
+    if args.json {
+        print::json(&Value::from(documents))?;
+    } else {
+        print(shown(&app, &of::<Vec<Build>>(&documents.into())?))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn output(args: &OutputArgs, environment: &Environment) -> Result<ExitCode> {
+    let client = Client::new(environment)?;
+    let app = args.app.choose(environment, client.server())?;
+    let document = match &args.id {
+        Some(id) => client.get(&path(&app, id))?,
+        None => newest(&client, &app, 1)?
+            .pop()
+            .ok_or_else(|| ClientError::NoBuild {
+                app: app.to_string(),
+            })?,
+    };
+    let build: Build = of(&document)?;
+    follow(&client, &build.output_stream_url)?;
+    match ended(&client, &app, &build.id)?.status.as_str() {
+        "succeeded" => Ok(ExitCode::SUCCESS),
+        // The output has said why.
+        _ => Ok(ExitCode::from(1)),
+    }
+}
+
+fn cancel(args: &CancelArgs, environment: &Environment) -> Result<ExitCode> {
+    let client = Client::new(environment)?;
+    let app = args.app.choose(environment, client.server())?;
+    let step = Step::begin(&format!("Cancelling build {} on {app}", args.id));
+    client.delete(&path(&app, &args.id))?;
+    step.done();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn path(app: &AppName, id: &str) -> String {
+    format!("/apps/{app}/builds/{}", segment(id))
+}
+
+/// The `count` newest builds, newest first.
+fn newest(client: &Client, app: &AppName, count: usize) -> Result<Vec<Value>, ClientError> {
+    let mut documents = client.list(&format!("/apps/{app}/builds"), None, usize::MAX)?;
+    let created_at = |document: &Value| document["created_at"].as_str().map(str::to_owned);
+    documents.sort_by_key(|document| std::cmp::Reverse(created_at(document)));
+    documents.truncate(count);
+    Ok(documents)
+}
+
+/// Passes a stream on to stdout as it comes.
+fn follow(client: &Client, url: &str) -> Result<()> {
+    let mut stream = client.open(url)?;
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let n = match stream.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => n,
+            Err(source) => {
+                return Err(ClientError::Interrupted {
+                    url: client.server().to_string(),
+                    source,
+                }
+                .into());
+            }
+        };
+        print(&buffer[..n])?;
+    }
+}
+
+/// The build once it has ended. Its output may end a moment before it.
+fn ended(client: &Client, app: &AppName, id: &str) -> Result<Build> {
+    const TRIES: usize = 20;
+    const PAUSE: Duration = Duration::from_millis(100);
+    for _ in 0..TRIES {
+        let build: Build = of(&client.get(&path(app, id))?)?;
+        if build.status != "pending" {
+            return Ok(build);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Err(ClientError::Interrupted {
+        url: client.server().to_string(),
+        source: std::io::Error::other("the output ended, and the build is still under way"),
+    }
+    .into())
+}
+
+fn shown(app: &AppName, builds: &[Build]) -> String {
+    if builds.is_empty() {
+        return format!("{app} has no builds.\n");
+    }
+    let rows: Vec<_> = builds.iter().map(row).collect();
+    table::heading(&format!("{app} Builds")) + &table::columns(&rows)
+}
+
+fn row(build: &Build) -> [String; 5] {
+    let version = build.source_blob.version.as_deref().unwrap_or_default();
+    let is_commit = version.len() >= 40 && version.bytes().all(|b| b.is_ascii_hexdigit());
+    let version = if is_commit {
+        &version[..COMMIT_CHARS]
+    } else {
+        version
+    };
+    let status = if build.cancelled {
+        "cancelled"
+    } else {
+        &build.status
+    };
+    [
+        build.id.clone(),
+        status.to_owned(),
+        version.to_owned(),
+        build.user.email.clone(),
+        table::time(&build.created_at),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn build(id: &str, status: &str, version: &str) -> Value {
+        json!({
+            "id": id,
+            "status": status,
+            "source_blob": { "version": version },
+            "output_stream_url": "http://127.0.0.1:7007/builds/x/output",
+            "user": { "email": "laptop" },
+            "created_at": "2026-01-02T00:00:00Z",
+        })
+    }
+
+    #[test]
+    fn the_list() {
+        let mut cancelled = build("3", "failed", "");
+        cancelled["cancelled"] = true.into();
+        let builds = json!([
+            cancelled,
+            build("22", "pending", "v1.0"),
+            build("1", "succeeded", "4b825dc642cb6eb9a060e54bf8d69288fbee4904"),
+        ]);
+        let text = shown(
+            &"hello".parse().unwrap(),
+            &of::<Vec<Build>>(&builds).unwrap(),
+        );
+        insta::assert_snapshot!(text, @r"
+        === hello Builds
+
+        3   cancelled            laptop  2026/01/02 00:00:00 +0000
+        22  pending    v1.0      laptop  2026/01/02 00:00:00 +0000
+        1   succeeded  4b825dc6  laptop  2026/01/02 00:00:00 +0000
+        ");
+    }
+}

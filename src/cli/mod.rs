@@ -1,0 +1,252 @@
+//! The command line: `slugline COMMAND`, one file a command.
+//!
+//! In: the process's arguments, environment and work tree. Out: what a command says, its data on
+//! stdout and its remarks on stderr, and an exit code: 0 done, 1 the app's fault, 2 the caller's,
+//! 3 the platform's. Heroku's colon forms are the same commands: `config:set` is `config set`.
+//!
+//! Only here is the environment read and the terminal written, by [`environment`] and [`print`].
+
+mod answers;
+mod app_choice;
+mod apps;
+pub mod build;
+mod builds;
+pub mod client;
+mod config;
+mod demo;
+mod doctor;
+pub mod environment;
+mod git;
+mod git_credential;
+mod interrupt;
+mod machine;
+mod print;
+mod releases;
+mod report;
+mod rollback;
+pub mod run;
+mod serve;
+mod server_url;
+mod slug;
+mod table;
+#[cfg(test)]
+mod testing;
+mod token;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use environment::Environment;
+
+/// Slugline: git push in, a slug out, a release from it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "slugline",
+    version,
+    propagate_version = true,
+    infer_subcommands = false
+)]
+#[command(arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Heroku's forms work too: `slugline config:set A=1` is `slugline config set A=1`.
+
+Environment of the commands that call a server:
+  SLUGLINE_URL    the server [default: http://127.0.0.1:7007]
+  SLUGLINE_TOKEN  the token to call it with [default: the file admin-token of the data directory]
+  SLUGLINE_DATA   the data directory of a server on this machine
+  SLUGLINE_APP    the app, where no --app is given";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List, make, show and destroy apps
+    Apps(apps::Args),
+    /// Make an app; the same as `apps create`
+    Create(apps::CreateArgs),
+    /// Destroy an app; the same as `apps destroy`
+    Destroy(apps::DestroyArgs),
+    /// Show and change an app's config vars
+    Config(config::Args),
+    /// List and show an app's releases
+    Releases(releases::Args),
+    /// Go back to an earlier release
+    Rollback(rollback::Args),
+    /// List an app's builds, follow their output, cancel them
+    Builds(builds::Args),
+    /// List, make and revoke the tokens of a server
+    Token(token::Args),
+    /// Answer git's questions for a user and password
+    #[command(name = "git-credential")]
+    GitCredential(git_credential::Args),
+    /// Serve git pushes and the Platform API
+    Serve(serve::Args),
+    /// Build a directory or an archive into a slug
+    Build(build::Args),
+    /// Run a process of a slug or an app
+    Run(run::Args),
+    /// Look into a slug
+    Slug(slug::Args),
+    /// Show the way from a push to a running app
+    Demo(demo::Args),
+    /// Check what this machine lacks for builds
+    Doctor(doctor::Args),
+}
+
+impl Command {
+    fn run(&self) -> anyhow::Result<ExitCode> {
+        let environment = Environment::read;
+        match self {
+            Self::Apps(args) => apps::run(args, &environment()),
+            Self::Create(args) => apps::create(args, &environment()),
+            Self::Destroy(args) => apps::destroy(args, &environment()),
+            Self::Config(args) => config::run(args, &environment()),
+            Self::Releases(args) => releases::run(args, &environment()),
+            Self::Rollback(args) => rollback::run(args, &environment()),
+            Self::Builds(args) => builds::run(args, &environment()),
+            Self::Token(args) => token::run(args, &environment()),
+            Self::GitCredential(args) => git_credential::run(args, &environment()),
+            Self::Serve(args) => serve::run(args),
+            Self::Build(args) => build::run(args),
+            Self::Run(args) => run::run(args),
+            Self::Slug(args) => slug::run(args),
+            Self::Demo(args) => demo::run(args),
+            Self::Doctor(args) => doctor::run(args),
+        }
+    }
+}
+
+/// Carries out the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse_from(without_colon(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // A reader that has left has no use for the usage.
+            let _ = usage.print();
+            return u8::try_from(usage.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    cli.command
+        .run()
+        .unwrap_or_else(|error| report::report(&error))
+}
+
+/// Splits a first argument of Heroku's form, `config:set`, where its first half is a command with
+/// commands of its own.
+fn without_colon(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.collect();
+    let halves = args
+        .get(1)
+        .and_then(|first| first.to_str())
+        .and_then(|first| first.split_once(':'))
+        .filter(|(group, _)| {
+            let cli = Cli::command();
+            cli.find_subcommand(group)
+                .is_some_and(clap::Command::has_subcommands)
+        })
+        .map(|(group, command)| [OsString::from(group), OsString::from(command)]);
+    if let Some(halves) = halves {
+        args.splice(1..=1, halves);
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(line: &str) -> String {
+        let args = line.split(' ').map(OsString::from);
+        let args = without_colon(args).into_iter();
+        args.map(|arg| arg.into_string().unwrap())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        let args = line.split(' ').map(OsString::from);
+        Cli::try_parse_from(without_colon(args)).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn colon_forms_are_split_once_and_only_first() {
+        for (line, expected) in [
+            ("slugline config:set A=b:c", "slugline config set A=b:c"),
+            ("slugline apps:create x", "slugline apps create x"),
+            ("slugline slug:verify f", "slugline slug verify f"),
+            ("slugline builds:a:b", "slugline builds a:b"),
+            ("slugline config set:x", "slugline config set:x"),
+            ("slugline rollback:x", "slugline rollback:x"),
+            ("slugline nothing:x", "slugline nothing:x"),
+            ("slugline", "slugline"),
+        ] {
+            assert_eq!(split(line), expected);
+        }
+    }
+
+    #[test]
+    fn groups_list_by_themselves_and_take_the_options_of_list() {
+        for line in [
+            "apps",
+            "apps --json",
+            "apps list --json",
+            "apps info hello --json",
+            "apps:info -a hello",
+            "apps:destroy hello --confirm hello",
+            "create",
+            "create hello",
+            "destroy -a hello",
+            "config",
+            "config -a hello --shell",
+            "config list --json",
+            "config:get A -a hello",
+            "config:set -a hello A=1 B=2",
+            "config:unset A B",
+            "releases -n 3",
+            "releases list --json",
+            "releases:info v3",
+            "rollback v3 -a hello",
+            "rollback",
+            "builds",
+            "builds output",
+            "builds:cancel 4",
+            "token",
+            "token create laptop",
+            "token revoke laptop",
+            "git-credential get",
+            "git-credential --url http://x:1 --data /d store",
+        ] {
+            let parsed = parse(&format!("slugline {line}"));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_a_usage_error() {
+        for line in [
+            "config:nothing",
+            "config -a Bad_Name",
+            "config --json --shell",
+            "apps destroy",
+            "apps destroy hello -a hello",
+            "config set",
+            "rollback x",
+            "token create",
+            "git-credential",
+            "apps --json create",
+        ] {
+            let error = parse(&format!("slugline {line}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}
