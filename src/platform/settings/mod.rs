@@ -27,9 +27,10 @@ pub const FILE_NAME: &str = "slugline.yml";
 const VARIABLE_PREFIX: &str = "SLUGLINE_";
 
 /// Variables of the clients' commands and of the place of the data; none is a setting.
-const OTHER_VARIABLES: [&str; 4] = [
+const OTHER_VARIABLES: [&str; 5] = [
     "SLUGLINE_APP",
     "SLUGLINE_DATA",
+    "SLUGLINE_LOG",
     "SLUGLINE_TOKEN",
     "SLUGLINE_URL",
 ];
