@@ -48,6 +48,9 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> BuildpackError {
 }
 
 /// The names of the built-in buildpacks, in the order in which they are asked.
+///
+/// # Panics
+/// Never: the order is embedded.
 pub fn builtin_names() -> Vec<&'static str> {
     let order = BUILTIN
         .get_file("detect-order")

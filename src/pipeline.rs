@@ -4,23 +4,25 @@
 //! store and its record. No database, no HTTP: others can embed it. It blocks for as long as the
 //! build takes; never call it on an async executor.
 
+mod choose;
+mod process_types;
+
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::buildpack::{self, Reference, Staged};
+use choose::choose;
+use process_types::{discover, read_procfile};
+
+use crate::buildpack::{Reference, Staged};
 use crate::checkout::{self, Directory};
 use crate::compile::{self, Compiler, cache};
 use crate::config::ConfigVars;
-use crate::detect;
 use crate::output::{Output, human_size};
 use crate::pack;
-use crate::procfile::{self, Procfile};
 use crate::sandbox::{Root, Sandbox, Watch};
 use crate::slug::{self, Manifest, SlugRecord, UsedBuildpack};
 use crate::store::Store;
@@ -123,11 +125,15 @@ pub fn build(
     })?;
     let Directory { checkout, changed } = checkout;
     if changed > 0 {
-        out.detail(&format!(
-            "{} tracked files differ from HEAD; they are built as they are on disk",
-            changed
-        ))?;
+        let files = if changed == 1 {
+            "1 tracked file differs"
+        } else {
+            &format!("{changed} tracked files differ")
+        };
+        out.detail(&format!("{files} from HEAD; what is on disk is built"))?;
     }
+    // A malformed Procfile should not cost its author the time of a build.
+    read_procfile(&root.app().join("Procfile"))?;
     let version = checkout
         .commit
         .map(|id| id.to_string())
@@ -150,7 +156,7 @@ pub fn build(
         root.hand_over()?;
         run_buildpacks(&chosen, &root, &env, machine, watch, out)
     })?;
-    let process_types = discover(&compiled, &root.app(), out)?;
+    let process_types = discover(&compiled.defaults, &root.app(), out)?;
 
     out.step("Compressing...")?;
     let mut blob = store.writer()?;
@@ -165,7 +171,7 @@ pub fn build(
     check_size(manifest.size_bytes, &machine.limits, out)?;
     let manifest_digest = phases.time("store", || -> Result<_> {
         blob.commit()?;
-        Ok(store.put(&manifest.json().as_bytes())?)
+        Ok(store.put(manifest.json().as_bytes())?)
     })?;
     if let Some(kept) = job.cache {
         cache::save(&root.cache(), kept).context("keeping the build cache")?;
@@ -183,7 +189,7 @@ pub fn build(
             version: job.version,
         },
         buildpacks: chosen
-            .into_iter()
+            .iter()
             .map(|(staged, label)| used(staged, label))
             .collect(),
         runtimes: compiled.report.runtimes,
@@ -218,102 +224,6 @@ fn fetch(source: Source<'_>, app: &Path, limits: &Limits) -> Result<Directory> {
         Source::Directory(dir) => checkout::directory(dir, app, &limits.checkout)
             .with_context(|| format!("copying {}", dir.display())),
     }
-}
-
-/// Stages the buildpacks and asks them: all configured ones must say yes, of the built-in ones the first.
-fn choose(
-    configured: &[Reference],
-    root: &Root,
-    env: &[(String, String)],
-    machine: &Machine,
-    watch: &Watch,
-    out: &mut Output<'_>,
-) -> Result<Vec<(Staged, String)>> {
-    let stage = |place: usize, reference: &Reference| {
-        buildpack::stage(reference, place, &root.app(), &root.buildpacks())
-    };
-    let ask = |staged: &Staged| detect::ask(&machine.sandbox, root, staged, env, &watch.cancel);
-    match configured {
-        [] => out.step("Determining which buildpack to use for this app")?,
-        [one] => out.step(&format!("Using buildpack: {one}"))?,
-        several => {
-            out.step("Using buildpacks:")?;
-            for (place, reference) in several.iter().enumerate() {
-                out.detail(&format!("{}. {reference}", place + 1))?;
-            }
-        }
-    }
-    if !configured.is_empty() {
-        let staged = configured
-            .iter()
-            .enumerate()
-            .map(|(place, reference)| stage(place, reference))
-            .collect::<Result<Vec<_>, _>>()?;
-        root.hand_over()?;
-        let answer = |staged: Staged| {
-            let answer = ask(&staged)?;
-            let label = answer.label.ok_or_else(|| Error::NotCompatible {
-                buildpack: staged.reference.to_string(),
-                explanation: answer.explanation,
-            })?;
-            Ok((staged, label))
-        };
-        return staged.into_iter().map(answer).collect();
-    }
-    let builtin = buildpack::builtin_references();
-    let staged = builtin
-        .iter()
-        .enumerate()
-        .map(|(place, reference)| stage(place, reference))
-        .collect::<Result<Vec<_>, _>>()?;
-    root.hand_over()?;
-    let mut willing = Vec::new();
-    for staged in staged {
-        if let Some(label) = ask(&staged)?.label {
-            willing.push((staged, label));
-        }
-    }
-    if willing.len() > 1 {
-        let labels = willing
-            .iter()
-            .map(|(_, label)| label.as_str())
-            .collect::<Vec<_>>()
-            .join(",");
-        out.problem("Warning: Multiple default buildpacks reported the ability to handle this app. The first buildpack in the list below will be used.")?;
-        out.line(&format!("\t\t\tDetected buildpacks: {labels}"))?;
-    }
-    let chosen = willing
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::NoLanguage {
-            asked: builtin.iter().map(ToString::to_string).collect(),
-            found: listing(&root.app()),
-        })?;
-    Ok(vec![chosen])
-}
-
-/// The names at the app's root, directories with a slash, at most twenty.
-fn listing(app: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(app).into_iter().flatten().flatten();
-    let name = |entry: std::fs::DirEntry| {
-        let slash = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            "/"
-        } else {
-            ""
-        };
-        format!(
-            "{}{slash}",
-            entry.file_name().to_string_lossy().escape_debug()
-        )
-    };
-    let mut names = entries.map(name).collect::<Vec<_>>();
-    names.sort();
-    if names.len() > 20 {
-        let more = names.len() - 20;
-        names.truncate(20);
-        names.push(format!("and {more} more"));
-    }
-    names
 }
 
 struct Compiled {
@@ -354,58 +264,6 @@ fn run_buildpacks(
     Ok(Compiled { defaults, report })
 }
 
-/// Reads the Procfile that the build has left and puts it over the buildpack's defaults.
-fn discover(
-    compiled: &Compiled,
-    app: &Path,
-    out: &mut Output<'_>,
-) -> Result<BTreeMap<String, String>> {
-    out.step("Discovering process types")?;
-    let declared = read_procfile(&app.join("Procfile"))?;
-    for warning in &declared.warnings {
-        out.problem(&format!("Warning: {warning}"))?;
-    }
-    for line in procfile::table(&declared.commands, &compiled.defaults) {
-        out.detail(&line)?;
-    }
-    let mut all = compiled.defaults.clone();
-    all.extend(declared.commands);
-    Ok(all)
-}
-
-/// The Procfile, if there is one. A link is refused: it could show a file of the server.
-fn read_procfile(path: &Path) -> Result<Procfile> {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Procfile::default()),
-        Ok(meta) if meta.is_symlink() => {
-            return Err(Error::ProcfileKind {
-                what: "a symbolic link",
-            }
-            .into());
-        }
-        Ok(meta) if meta.is_dir() => {
-            return Err(Error::ProcfileKind {
-                what: "a directory",
-            }
-            .into());
-        }
-        Ok(meta) if !meta.is_file() => return Err(Error::ProcfileKind { what: "a device" }.into()),
-        _ => {}
-    }
-    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-    let file = File::options()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .context("opening the Procfile")?;
-    let mut bytes = Vec::new();
-    let limit = procfile::MAX_BYTES as u64 + 1;
-    file.take(limit)
-        .read_to_end(&mut bytes)
-        .context("reading the Procfile")?;
-    Ok(Procfile::parse(&bytes)?)
-}
-
 fn check_size(size_bytes: u64, limits: &Limits, out: &mut Output<'_>) -> Result<()> {
     if size_bytes > limits.slug_bytes {
         return Err(Error::SlugTooLarge {
@@ -425,10 +283,10 @@ fn check_size(size_bytes: u64, limits: &Limits, out: &mut Output<'_>) -> Result<
     Ok(())
 }
 
-fn used(staged: Staged, label: String) -> UsedBuildpack {
+fn used(staged: &Staged, label: &str) -> UsedBuildpack {
     UsedBuildpack {
         name: staged.reference.to_string(),
-        label,
+        label: label.to_owned(),
         digest: staged.digest,
     }
 }

@@ -16,12 +16,15 @@ use crate::platform::data::DataDir;
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
+/// Says what it found.
+type Check = fn() -> Result<String>;
+
 /// Runs the command; the exit code is 3 where builds cannot run.
 ///
 /// # Errors
 /// Standard output is closed.
 pub fn run(_args: &Args) -> Result<ExitCode> {
-    let checks: [(&str, fn() -> Result<String>); 4] = [
+    let checks: [(&str, Check); 4] = [
         ("stack", stack),
         ("sandbox", sandbox),
         ("git", git),

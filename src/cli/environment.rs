@@ -27,9 +27,7 @@ pub struct Environment {
     pub(super) default_data: Option<PathBuf>,
 }
 
-/// The variables of the environment that are text, for [`Settings::read`].
-///
-/// [`Settings::read`]: crate::platform
+/// The variables of the environment that are text, as a server's settings are read from them.
 pub fn variables() -> impl Iterator<Item = (String, String)> {
     let all = std::env::vars_os();
     all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -153,7 +151,7 @@ impl Environment {
             });
         }
         match std::fs::read_to_string(&path) {
-            Ok(text) => Token::of_file(&text, path).checked(),
+            Ok(text) => Token::of_file(&text, &path).checked(),
             Err(source) => Err(ClientError::NoToken { path, source }),
         }
     }

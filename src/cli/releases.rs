@@ -51,7 +51,7 @@ struct ListArgs {
 struct InfoArgs {
     /// The release, such as v12 [default: the newest]
     #[arg(value_name = "RELEASE")]
-    version: Option<Version>,
+    release: Option<Version>,
     /// Print the API's JSON
     #[arg(long)]
     json: bool,
@@ -82,7 +82,7 @@ fn list(args: &ListArgs, environment: &Environment) -> Result<ExitCode> {
 fn info(args: &InfoArgs, environment: &Environment) -> Result<ExitCode> {
     let client = Client::new(environment)?;
     let app = args.app.choose(environment, client.server())?;
-    let document = match args.version {
+    let document = match args.release {
         Some(Version(number)) => client.get(&format!("/apps/{app}/releases/{number}"))?,
         None => newest_documents(&client, &app, 1)?
             .pop()

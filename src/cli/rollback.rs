@@ -20,7 +20,7 @@ const LOOKED_AT: usize = 1000;
 pub struct Args {
     /// The release to go back to, such as v12 [default: the one before the current]
     #[arg(value_name = "RELEASE")]
-    version: Option<Version>,
+    release: Option<Version>,
     #[command(flatten)]
     app: AppOption,
 }
@@ -31,7 +31,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<ExitCode> {
     let all = releases::newest_of(&client, &app, LOOKED_AT)?;
     let current = all.iter().find(|release| release.current);
     let current = current.map(|release| release.version);
-    let target: Release = match args.version {
+    let target: Release = match args.release {
         Some(Version(number)) => of(&client.get(&format!("/apps/{app}/releases/{number}"))?)?,
         None => earlier(all).ok_or_else(|| ClientError::NoEarlierRelease {
             app: app.to_string(),

@@ -166,14 +166,13 @@ fn process_env(config: &ConfigVars, dyno: &str, web: bool) -> Result<Vec<(String
     env.insert("HOME".to_owned(), "/app".to_owned());
     env.insert("DYNO".to_owned(), dyno.to_owned());
     if web {
-        let port = match environment::port() {
-            Some(port) => port,
-            None => {
-                let port = free_port()?;
-                // Where a person or a program looks for it, and apart from the app's own output.
-                print::remark(&format!("PORT={port}: http://127.0.0.1:{port}/"));
-                port
-            }
+        let port = if let Some(port) = environment::port() {
+            port
+        } else {
+            let port = free_port()?;
+            // Where a person or a program looks for it, and apart from the app's own output.
+            print::remark(&format!("PORT={port}: http://127.0.0.1:{port}/"));
+            port
         };
         env.insert("PORT".to_owned(), port);
     }

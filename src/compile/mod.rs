@@ -234,15 +234,16 @@ impl Compiler<'_> {
 
     /// The arguments that start `bin/compile`: by way of bash where there is something to source.
     fn after_exports(&self, buildpack: &Staged, before: &[Staged]) -> Vec<String> {
-        let exports: String = before
+        let exports = before
             .iter()
             .map(|earlier| earlier.inside.trim_start_matches("/buildpacks/"))
             .filter(|folder| {
                 let export = self.root.buildpacks().join(folder).join("export");
                 fs::symlink_metadata(export).is_ok_and(|meta| meta.is_file())
             })
-            .map(|folder| format!(". /buildpacks/{folder}/export\n"))
-            .collect();
+            .fold(String::new(), |script, folder| {
+                script + ". /buildpacks/" + folder + "/export\n"
+            });
         let mut argv = Vec::new();
         if !exports.is_empty() {
             argv.extend([

@@ -10,21 +10,21 @@ use crate::sandbox::{self, Cause};
 use crate::{compile, detect, pack, pipeline, store};
 
 pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
-    let draft = if let Some(error) = error.downcast_ref() {
+    let draft = if let Some(error) = error.downcast_ref::<pipeline::Error>() {
         pipeline(error)
-    } else if let Some(error) = error.downcast_ref() {
+    } else if let Some(error) = error.downcast_ref::<detect::Error>() {
         detect(error)
-    } else if let Some(error) = error.downcast_ref() {
-        compile(error)?
-    } else if let Some(error) = error.downcast_ref() {
+    } else if let Some(error) = error.downcast_ref::<compile::Error>() {
+        compile(error)
+    } else if let Some(error) = error.downcast_ref::<ProcfileError>() {
         procfile(error)
-    } else if let Some(error) = error.downcast_ref() {
+    } else if let Some(error) = error.downcast_ref::<BuildpackError>() {
         buildpack(error)
-    } else if let Some(error) = error.downcast_ref() {
+    } else if let Some(error) = error.downcast_ref::<sandbox::Error>() {
         sandbox(error)
-    } else if let Some(error) = error.downcast_ref() {
+    } else if let Some(error) = error.downcast_ref::<pack::Error>() {
         pack(error)
-    } else if let Some(error) = error.downcast_ref() {
+    } else if let Some(error) = error.downcast_ref::<store::Error>() {
         store(error)
     } else {
         return None;
@@ -77,10 +77,9 @@ fn detect(error: &detect::Error) -> Draft {
     }
 }
 
-/// None for what a person should see by its cause.
-fn compile(error: &compile::Error) -> Option<Draft> {
+fn compile(error: &compile::Error) -> Draft {
     use compile::Error as E;
-    Some(match error {
+    match error {
         // The buildpack has said why, right above; these words are the ones that tools match on.
         E::Failed { label, .. } => Draft::app(
             "compile_failed",
@@ -109,7 +108,7 @@ fn compile(error: &compile::Error) -> Option<Draft> {
         .remedy("Correct the buildpack's bin/release, or use another version of it."),
         E::Sandbox { source, .. } => sandbox(source),
         E::Io { .. } => machine("The build could not be prepared.", error),
-    })
+    }
 }
 
 fn procfile(error: &ProcfileError) -> Draft {

@@ -14,17 +14,17 @@ use crate::platform::settings::SettingsError;
 use crate::release;
 
 pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
-    let draft = if let Some(error) = error.downcast_ref() {
+    let draft = if let Some(error) = error.downcast_ref::<LedgerError>() {
         ledger(error)
-    } else if let Some(error) = error.downcast_ref() {
+    } else if let Some(error) = error.downcast_ref::<ConfigError>() {
         config(error)
     } else if let Some(error) = error.downcast_ref::<NameError>() {
         Draft::caller("invalid_params", sentence(error)).remedy("Choose a name such as calm-river.")
-    } else if let Some(error) = error.downcast_ref() {
+    } else if let Some(error) = error.downcast_ref::<ApiError>() {
         api(error)
-    } else if let Some(error) = error.downcast_ref() {
+    } else if let Some(error) = error.downcast_ref::<DataError>() {
         data(error)
-    } else if let Some(error) = error.downcast_ref() {
+    } else if let Some(error) = error.downcast_ref::<Left>() {
         left(error)
     } else if let Some(error) = error.downcast_ref::<SettingsError>() {
         Draft::caller("settings_invalid", sentence(error))
@@ -74,7 +74,7 @@ fn config(error: &ConfigError) -> Draft {
 
 fn api(error: &ApiError) -> Draft {
     match error {
-        ApiError::Body { .. } => Draft::caller("bad_request", sentence(error))
+        ApiError::Body { .. } | ApiError::Path => Draft::caller("bad_request", sentence(error))
             .remedy("Send a JSON object of at most 1 MiB."),
         ApiError::Field { .. } => Draft::caller("invalid_params", sentence(error))
             .remedy("The Platform API's schema lists the fields of each resource."),

@@ -8,11 +8,11 @@ use crate::platform::fetch::FetchError;
 use crate::{checkout, receive};
 
 pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
-    let draft = if let Some(error) = error.downcast_ref() {
+    let draft = if let Some(error) = error.downcast_ref::<receive::Error>() {
         receive(error)
-    } else if let Some(error) = error.downcast_ref() {
+    } else if let Some(error) = error.downcast_ref::<checkout::Error>() {
         checkout(error)
-    } else if let Some(error) = error.downcast_ref() {
+    } else if let Some(error) = error.downcast_ref::<FetchError>() {
         fetch(error)
     } else {
         return None;

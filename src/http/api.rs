@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::HOST;
 use hyper::{Method, Request, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::reply::{Reply, failed, json_reply, not_found, unauthorized};
@@ -35,6 +36,8 @@ pub enum ApiError {
     },
     #[error("a build by HTTP takes built-in buildpacks only, and {name:?} is none")]
     Buildpack { name: String },
+    #[error("the request's path is no UTF-8")]
+    Path,
     #[error("a release is made from either a slug or a release")]
     ReleaseOf,
 }
@@ -82,7 +85,9 @@ pub(super) async fn answer(server: &Arc<Server>, request: Request<Incoming>) -> 
             url,
             body,
         };
-        let segments = path.trim_matches('/').split('/').collect::<Vec<_>>();
+        let decoded = percent_decode_str(path.trim_matches('/'));
+        let decoded = decoded.decode_utf8().map_err(|_| ApiError::Path)?;
+        let segments = decoded.split('/').collect::<Vec<_>>();
         call.route(&method, &segments)
     });
     match called
@@ -138,21 +143,18 @@ fn base_url(server: &Server, request: &Request<Incoming>) -> String {
 type Answer = (StatusCode, Value);
 
 impl Call<'_> {
-    fn route(&self, method: &Method, path: &[&str]) -> Result<Option<Answer>> {
-        let (get, post, patch, delete) = (
-            method == Method::GET,
-            method == Method::POST,
-            method == Method::PATCH,
-            method == Method::DELETE,
-        );
-        let answer = match path {
+    fn route(&self, method: &Method, segments: &[&str]) -> Result<Option<Answer>> {
+        let is = |verb: Method| *method == verb;
+        let (get, post) = (is(Method::GET), is(Method::POST));
+        let (change, delete) = (is(Method::PATCH), is(Method::DELETE));
+        let answer = match segments {
             ["account"] if get => ok(resources::user(&self.token.name)),
             ["apps"] if get => ok(self.apps()?),
             ["apps"] if post => created(self.create_app()?),
             ["apps", app] if get => ok(self.show_app(&self.app(app)?)),
             ["apps", app] if delete => ok(self.destroy_app(app)?),
             ["apps", app, "config-vars"] if get => ok(self.config(app)?),
-            ["apps", app, "config-vars"] if patch => ok(self.change_config(app)?),
+            ["apps", app, "config-vars"] if change => ok(self.change_config(app)?),
             ["apps", app, "releases"] if get => ok(self.releases(app)?),
             ["apps", app, "releases"] if post => created(self.create_release(app)?),
             ["apps", app, "releases", release] if get => ok(self.release(app, release)?),
@@ -390,8 +392,9 @@ impl Call<'_> {
 
     fn tokens(&self) -> Result<Value> {
         let tokens = self.server.platform.ledger.tokens()?;
-        Ok(tokens
-            .iter()
+        // A revoked one is kept for the record only.
+        let live = tokens.iter().filter(|token| token.revoked_at.is_none());
+        Ok(live
             .map(|token| resources::authorization(&self.site(), token, None))
             .collect())
     }

@@ -65,7 +65,7 @@ pub(super) async fn answer(
             ),
         },
         (&Method::POST, "git-receive-pack") => receive_pack(server, app, token, request).await,
-        (&Method::POST, "git-upload-pack") => upload_pack(server, app, request).await,
+        (&Method::POST, "git-upload-pack") => upload_pack(server, app, request),
         _ => text(
             StatusCode::NOT_FOUND,
             "There is nothing here; the repository is at /NAME.git.",
@@ -196,7 +196,10 @@ fn push(
         .iter()
         .map(|command| command.name.as_str());
     let statuses = names.zip(pushed.statuses).collect::<Vec<_>>();
-    let unpack = pushed.unpack.as_ref().map(|_| ()).map_err(String::as_str);
+    let unpack = match &pushed.unpack {
+        Ok(()) => Ok(()),
+        Err(reason) => Err(reason.as_str()),
+    };
     receive::report(&mut out, commands, unpack, &statuses)?;
     out.flush()
 }
@@ -252,7 +255,7 @@ async fn advertise_upload(server: &Arc<Server>, app: App, protocol: Option<Strin
     }
 }
 
-async fn upload_pack(server: &Arc<Server>, app: App, request: Request<Incoming>) -> Reply {
+fn upload_pack(server: &Arc<Server>, app: App, request: Request<Incoming>) -> Reply {
     let protocol = protocol(&request);
     let body = body_of(request);
     let (mut writer, reply) = channel(b"", Cancel::default());

@@ -140,7 +140,7 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Reply {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let segments = path.trim_matches('/').split('/').collect::<Vec<_>>();
     let reply = match (&method, segments.as_slice()) {
-        (_, [repository, rest @ ..]) if repository.ends_with(".git") => {
+        (_, [repository, rest @ ..]) if repository.strip_suffix(".git").is_some() => {
             let name = repository.trim_end_matches(".git").to_owned();
             git::answer(&server, &name, &rest.join("/"), request).await
         }
@@ -149,9 +149,7 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Reply {
         }
         (&Method::GET, ["blobs", digest]) => streams::blob(&server, digest, &request).await,
         (&Method::GET, ["sources", id]) => streams::read_source(&server, id, &request).await,
-        (&Method::PUT, ["sources", id]) => {
-            streams::write_source(&server, &(*id).to_owned(), request).await
-        }
+        (&Method::PUT, ["sources", id]) => streams::write_source(&server, id, request).await,
         _ => api::answer(&server, request).await,
     };
     // Paths of signed URLs hold no secret; their queries do, and are left out.

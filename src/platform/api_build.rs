@@ -77,12 +77,12 @@ impl Platform {
     fn build_archive(
         &self,
         app: &App,
-        build: &Build,
+        record: &Build,
         request: BuildRequest,
         cancel: &Cancel,
         out: &mut Output<'_>,
     ) -> Result<()> {
-        out.line(&format!("Build {}", build.id))?;
+        out.line(&format!("Build {}", record.id))?;
         let _turn = self.apps.of(&app.id).enter(cancel, |ahead| {
             out.line(&format!(
                 "Waiting: {ahead} other push to {} is under way or before this one.",
@@ -111,7 +111,7 @@ impl Platform {
             .take(8)
             .collect::<String>();
         let deployed = self.ledger.commit_deploy(&Deploy {
-            build_id: &build.id,
+            build_id: &record.id,
             record: &built.record,
             description: &format!("Deploy {short}"),
             refs: None,

@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use ureq::tls::{RootCerts, TlsConfig};
+
 use crate::digest::{Digest, Hashing};
 use crate::sandbox::Cancel;
 
@@ -53,8 +55,12 @@ pub(super) fn fetch(
     }
     // A URL may carry a signature: messages show it without the query.
     let shown = url.split(['?', '#']).next().unwrap_or_default().to_owned();
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::PlatformVerifier)
+        .build();
     let config = ureq::Agent::config_builder()
         .timeout_global(Some(TIME_LIMIT))
+        .tls_config(tls)
         .build();
     let mut response = ureq::Agent::new_with_config(config)
         .get(url)

@@ -115,16 +115,12 @@ impl Platform {
             allowed: &allowed,
             cancel,
         };
-        match self.release(&release, quarantine, progress) {
-            Ok(()) => Ok(statuses),
-            // The pusher has read why.
-            Err(Refused) => {
-                let declined = statuses
-                    .into_iter()
-                    .map(|status| status.and(Err(DECLINED.to_owned())));
-                Ok(declined.collect())
-            }
+        if self.release(&release, quarantine, progress).is_ok() {
+            return Ok(statuses);
         }
+        // The pusher has read why.
+        let declined = |status: Status| status.and(Err(DECLINED.to_owned()));
+        Ok(statuses.into_iter().map(declined).collect())
     }
 
     /// Builds the pushed commit, releases it and moves the refs.

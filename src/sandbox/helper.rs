@@ -5,7 +5,7 @@
 //! it ends; its grandchild becomes the command. Each dies when its parent does, so that `kill -9`
 //! of the server ends all of a build.
 //!
-//! Where we are root, the inner uid 1000 is [`BUILD_UID_ON_HOST`] outside; else it is ourselves.
+//! Where we are root, the inner uid 1000 is [`BUILD_ID_ON_HOST`] outside; else it is ourselves.
 
 #![expect(
     unsafe_code,
@@ -24,27 +24,23 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use std::os::fd::AsFd;
+
 use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{
-    ForkResult, Gid, Pid, Uid, chdir, execve, fork, getegid, geteuid, pivot_root, sethostname,
+    ForkResult, Gid, Pid, Uid, chdir, execve, fork, getegid, geteuid, getppid, pivot_root,
+    sethostname,
 };
 
 use super::Error;
 use super::root::Order;
-
-/// The uid and gid that a build sees, as on Heroku's stacks.
-pub const INNER_UID: u32 = 1000;
-/// See [`INNER_UID`].
-pub const INNER_GID: u32 = 1000;
-/// The uid that the inner one is outside, where the server is root. No account has it.
-pub const BUILD_UID_ON_HOST: u32 = 1_947_000_000;
-/// See [`BUILD_UID_ON_HOST`].
-pub const BUILD_GID_ON_HOST: u32 = 1_947_000_000;
+use super::user::{BUILD_ID_ON_HOST, INNER_ID, has_own_user};
 
 /// The exit code of a helper that could not make the sandbox.
 const REFUSED: i32 = 121;
@@ -105,19 +101,22 @@ pub(super) fn forget(order: &Path) {
 
 /// The outer process.
 fn supervise(path: &Path) -> Step<i32> {
-    die_with_parent()?;
     let bytes = fs::read(path).map_err(at("read the order"))?;
     let order: Order = serde_json::from_slice(&bytes).map_err(at("read the order"))?;
     // The file holds the environment: it has served.
     let _ = fs::remove_file(path);
     let signals = block_signals()?;
     enter_namespaces()?;
+    die_with_parent()?;
+    if getppid().as_raw() != order.parent {
+        return Err(at("find the process that asked")("it has ended"));
+    }
     let (mut told, tell) = io::pipe().map_err(at("make a pipe"))?;
     // SAFETY: this process has one thread.
     match unsafe { fork() }.map_err(at("start pid 1"))? {
         ForkResult::Child => {
             drop(told);
-            let code = match die_with_parent().and_then(|()| init(&order)) {
+            let code = match init(&order, &tell) {
                 Ok(code) => code,
                 Err(refusal) => {
                     let mut tell = tell;
@@ -146,7 +145,8 @@ fn supervise(path: &Path) -> Step<i32> {
     }
 }
 
-/// Ends this process when its parent does.
+/// Ends this process when its parent does. The kernel forgets it when the process changes its uid,
+/// so this comes after such a change.
 fn die_with_parent() -> Step<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(at("tie the helper to its parent"))
 }
@@ -197,13 +197,13 @@ fn enter_namespaces() -> Step<()> {
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
     let flags = CloneFlags::CLONE_NEWUSER | rest;
-    if uid.is_root() {
+    if has_own_user() {
         unshare_mapped_from_outside(flags)?;
     } else {
         unshare(flags).map_err(at("make a user namespace"))?;
         write_map("self", "setgroups", "deny")?;
-        write_map("self", "uid_map", &format!("{INNER_UID} {uid} 1"))?;
-        write_map("self", "gid_map", &format!("{INNER_GID} {gid} 1"))?;
+        write_map("self", "uid_map", &format!("{INNER_ID} {uid} 1"))?;
+        write_map("self", "gid_map", &format!("{INNER_ID} {gid} 1"))?;
     }
     Ok(())
 }
@@ -217,10 +217,10 @@ fn unshare_mapped_from_outside(flags: CloneFlags) -> Step<()> {
         ForkResult::Child => {
             drop(tell);
             let mut byte = [0];
-            let map = |uid: u32| format!("{INNER_UID} {uid} 1");
+            let map = |uid: u32| format!("{INNER_ID} {uid} 1");
             let done = go.read_exact(&mut byte).is_ok()
-                && write_map(&me, "uid_map", &map(BUILD_UID_ON_HOST)).is_ok()
-                && write_map(&me, "gid_map", &map(BUILD_GID_ON_HOST)).is_ok();
+                && write_map(&me, "uid_map", &map(BUILD_ID_ON_HOST)).is_ok()
+                && write_map(&me, "gid_map", &map(BUILD_ID_ON_HOST)).is_ok();
             std::process::exit(i32::from(!done))
         }
         ForkResult::Parent { child } => {
@@ -246,9 +246,13 @@ fn write_map(process: &str, file: &str, text: &str) -> Step<()> {
 }
 
 /// Pid 1 inside: makes the root, starts the command, reaps, ends with the command's exit code.
-fn init(order: &Order) -> Step<i32> {
+fn init(order: &Order, lifeline: &io::PipeWriter) -> Step<i32> {
     sethostname("slugline").map_err(at("set the host name"))?;
     make_root(order)?;
+    die_with_parent()?;
+    if is_closed(lifeline) {
+        return Err(at("find the supervisor")("it has ended"));
+    }
     let signals = block_signals()?;
     // SAFETY: this process has one thread.
     match unsafe { fork() }.map_err(at("start the command"))? {
@@ -267,6 +271,14 @@ fn init(order: &Order) -> Step<i32> {
     }
 }
 
+/// Whether the other end of a pipe is gone: its holder died before our tie to it was made.
+fn is_closed(pipe: &io::PipeWriter) -> bool {
+    let mut polled = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+    let told = poll(&mut polled, PollTimeout::ZERO).is_ok();
+    let events = polled[0].revents().unwrap_or(PollFlags::empty());
+    told && events.contains(PollFlags::POLLERR)
+}
+
 fn make_root(order: &Order) -> Step<()> {
     let none = None::<&str>;
     let root = &order.root;
@@ -282,8 +294,8 @@ fn make_root(order: &Order) -> Step<()> {
     }
     chdir(root).map_err(at("enter the root"))?;
     // New file systems belong to the namespace, where the server's own uid may not exist.
-    nix::unistd::setfsgid(Gid::from_raw(INNER_GID));
-    nix::unistd::setfsuid(Uid::from_raw(INNER_UID));
+    nix::unistd::setfsgid(Gid::from_raw(INNER_ID));
+    nix::unistd::setfsuid(Uid::from_raw(INNER_ID));
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "proc", Some("proc"), plain, none).map_err(at("mount /proc"))?;
     make_dev(Path::new("dev"))?;
@@ -424,7 +436,7 @@ fn become_command(order: &Order, signals: &SigSet) -> Step<Infallible> {
 }
 
 fn drop_privilege() -> Step<()> {
-    let (uid, gid) = (Uid::from_raw(INNER_UID), Gid::from_raw(INNER_GID));
+    let (uid, gid) = (Uid::from_raw(INNER_ID), Gid::from_raw(INNER_ID));
     // Refused where the map was written without privilege; the outer groups then stay, unmapped.
     let _ = nix::unistd::setgroups(&[]);
     nix::unistd::setresgid(gid, gid, gid).map_err(at("become the build's group"))?;

@@ -13,6 +13,7 @@ mod helper;
 mod refusal;
 mod root;
 mod stream;
+mod user;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,10 +22,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-pub use helper::{BUILD_GID_ON_HOST, BUILD_UID_ON_HOST, INNER_GID, INNER_UID, helper_main};
+pub use helper::helper_main;
 pub use refusal::{Cause, cause_of_refusal};
 pub use root::{Root, remove_tree};
 pub use stream::{Ended, Exit};
+pub use user::{BUILD_ID_ON_HOST, INNER_ID};
 
 use serde::{Deserialize, Serialize};
 

@@ -58,9 +58,9 @@ mod tests {
 
     #[test]
     fn the_kernel_s_switches_are_read() {
-        let cases: [(&[(&str, &str)], bool, Cause); 6] = [
+        let cases = [
             (
-                &[(
+                vec![(
                     "proc/sys/kernel/apparmor_restrict_unprivileged_userns",
                     "1\n",
                 )],
@@ -68,7 +68,7 @@ mod tests {
                 Cause::AppArmor,
             ),
             (
-                &[(
+                vec![(
                     "proc/sys/kernel/apparmor_restrict_unprivileged_userns",
                     "1\n",
                 )],
@@ -76,25 +76,25 @@ mod tests {
                 Cause::Unknown,
             ),
             (
-                &[("proc/sys/kernel/unprivileged_userns_clone", "0\n")],
+                vec![("proc/sys/kernel/unprivileged_userns_clone", "0\n")],
                 false,
                 Cause::UnprivilegedCloneOff,
             ),
             (
-                &[("proc/sys/user/max_user_namespaces", "0\n")],
+                vec![("proc/sys/user/max_user_namespaces", "0\n")],
                 true,
                 Cause::NoNamespacesLeft,
             ),
-            (&[(".dockerenv", "")], true, Cause::Container),
+            (vec![(".dockerenv", "")], true, Cause::Container),
             (
-                &[("proc/sys/user/max_user_namespaces", "95000\n")],
+                vec![("proc/sys/user/max_user_namespaces", "95000\n")],
                 false,
                 Cause::Unknown,
             ),
         ];
         for (files, privileged, cause) in cases {
             assert_eq!(
-                cause_in(machine(files).path(), privileged),
+                cause_in(machine(&files).path(), privileged),
                 cause,
                 "{files:?}"
             );

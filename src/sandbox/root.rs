@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::helper::{BUILD_GID_ON_HOST, BUILD_UID_ON_HOST};
+use super::user::{BUILD_ID_ON_HOST, has_own_user};
 use super::{Error, Spec};
 
 /// Directories that the command may write to.
@@ -70,6 +70,8 @@ const GROUP: &str = "root:x:0:\nslugline:x:1000:\nnogroup:x:65534:\n";
 /// What the helper reads: the command, and the mounts that make its root.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
+    /// The process that gives the order: without it nobody waits for what would be started.
+    pub parent: i32,
     pub root: PathBuf,
     /// Host directory and mount point, both absolute.
     pub read_only: Vec<(PathBuf, PathBuf)>,
@@ -129,7 +131,7 @@ impl Root {
     /// # Errors
     /// The platform's: an owner could not be changed.
     pub fn hand_over(&self) -> Result<(), Error> {
-        if !nix::unistd::geteuid().is_root() {
+        if !has_own_user() {
             return Ok(());
         }
         WRITABLE
@@ -187,6 +189,7 @@ impl Root {
         let name = format!("order-{}.json", COUNT.fetch_add(1, Ordering::Relaxed));
         let path = self.dir.with_file_name(name);
         let order = Order {
+            parent: nix::unistd::getpid().as_raw(),
             root: self.dir.clone(),
             read_only: self.read_only.clone(),
             spec: spec.clone(),
@@ -224,7 +227,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 fn chown_tree(path: &Path) -> Result<(), Error> {
-    lchown(path, Some(BUILD_UID_ON_HOST), Some(BUILD_GID_ON_HOST)).map_err(Error::io(path))?;
+    lchown(path, Some(BUILD_ID_ON_HOST), Some(BUILD_ID_ON_HOST)).map_err(Error::io(path))?;
     if !fs::symlink_metadata(path)
         .map_err(Error::io(path))?
         .is_dir()
@@ -234,7 +237,7 @@ fn chown_tree(path: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(path).map_err(Error::io(path))? {
         let entry = entry.map_err(Error::io(path))?;
         let meta = entry.metadata().map_err(Error::io(&entry.path()))?;
-        if meta.is_dir() || meta.uid() != BUILD_UID_ON_HOST {
+        if meta.is_dir() || meta.uid() != BUILD_ID_ON_HOST {
             chown_tree(&entry.path())?;
         }
     }

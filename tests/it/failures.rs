@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -58,7 +59,7 @@ fn failed_push(fixture: &str) -> (Site, String) {
             "-a",
             "hello",
         ])
-        .success();
+        .failure(1);
     for line in log.stdout.lines().filter(|line| line.starts_with(" !")) {
         assert!(
             transcript.contains(line.trim_end()),
@@ -255,7 +256,12 @@ fn a_pusher_who_leaves_ends_the_build() {
     );
     app.commit("Endless");
     let mut push = app.git_command(&["push", "slugline", "main"]);
-    let mut push = push.stderr(std::process::Stdio::null()).spawn().unwrap();
+    // git and its HTTP helper: a Ctrl-C reaches both.
+    let mut push = push
+        .stderr(std::process::Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap();
     eventually("the build is under way", || {
         let builds = site.api("GET", "/apps/hello/builds", None).1;
         builds[0]["id"].as_str().is_some_and(|id| {
@@ -263,7 +269,8 @@ fn a_pusher_who_leaves_ends_the_build() {
             log.is_ok_and(|log| log.contains("Running build"))
         })
     });
-    push.kill().unwrap();
+    let group = nix::unistd::Pid::from_raw(i32::try_from(push.id()).unwrap());
+    nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGINT).unwrap();
     push.wait().unwrap();
     eventually("the build has failed", || {
         site.api("GET", "/apps/hello/builds", None).1[0]["status"] == "failed"

@@ -1,5 +1,15 @@
 //! Slugline as its users meet it: real git over loopback, real package managers, no mocks.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::similar_names,
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::needless_pass_by_value,
+    reason = "a test that cannot go on panics, and its site is its environment"
+)]
+
 mod api;
 mod cli;
 mod digests;

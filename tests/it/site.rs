@@ -358,24 +358,48 @@ impl Ran {
     }
 }
 
-/// Replaces ids, object ids and durations.
+/// Replaces what differs from run to run and from machine to machine: ids, object ids, durations,
+/// the stack and its tools' versions.
 pub fn redact(text: &str) -> String {
-    let mut out = String::new();
-    for line in text.lines() {
+    let stack = slugline::platform::settings::stack_of_os_release(
+        &fs::read_to_string("/etc/os-release").unwrap(),
+    );
+    let redact_line = |line: &str| {
         let words = line.split(' ').map(|word| {
-            let bare = word.trim_end_matches([':', '.', ',']);
-            if is_uuid(bare) {
-                word.replace(bare, "[id]")
+            let bare = word.trim_end_matches([':', '.', ',', ')']);
+            let name = if is_uuid(bare) {
+                "[id]"
             } else if is_range(bare) {
-                "[old..new]".to_owned()
+                "[old..new]"
+            } else if bare == stack {
+                "[stack]"
+            } else if is_version(bare) {
+                "[version]"
+            } else if is_duration(bare) {
+                "[time]"
+            } else if bare.starts_with("/usr/bin/python") {
+                "[python]"
             } else {
-                word.to_owned()
-            }
+                bare
+            };
+            format!("{name}{}", &word[bare.len()..])
         });
-        out.push_str(&words.collect::<Vec<_>>().join(" "));
-        out.push('\n');
-    }
-    out
+        words.collect::<Vec<_>>().join(" ") + "\n"
+    };
+    text.lines().map(redact_line).collect()
+}
+
+fn is_version(text: &str) -> bool {
+    let parts = text.split('.').collect::<Vec<_>>();
+    parts.len() > 1
+        && parts
+            .iter()
+            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn is_duration(text: &str) -> bool {
+    let number = text.trim_end_matches("ms").trim_end_matches('s');
+    number.len() < text.len() && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn is_uuid(text: &str) -> bool {

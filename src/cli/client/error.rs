@@ -40,7 +40,7 @@ pub enum ClientError {
     #[error("the server's answer has another form than the Platform API's")]
     Form { source: serde_json::Error },
     /// The server does not know the token. `origin`: where it was found.
-    #[error("{server} does not accept {origin}")]
+    #[error("the server {server} does not accept {origin}")]
     Unauthorized { server: String, origin: String },
     /// The server said no, in its own words.
     #[error("{message}")]
@@ -60,13 +60,13 @@ pub enum ClientError {
     #[error("destroying {app} was not confirmed")]
     NotConfirmed { app: String, got: Option<String> },
     /// The app has no such config var.
-    #[error("{app} has no config var {name}")]
+    #[error("the app {app} has no config var {name}")]
     NoConfigVar { app: String, name: String },
     /// There is no release to go back to.
-    #[error("{app} has no earlier release to go back to")]
+    #[error("the app {app} has no earlier release to go back to")]
     NoEarlierRelease { app: String },
     /// The app has no build.
-    #[error("{app} has no builds")]
+    #[error("the app {app} has no builds")]
     NoBuild { app: String },
     /// The host's git did not do what it was asked to.
     #[error("`git {command}`: {message}")]

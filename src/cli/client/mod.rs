@@ -5,6 +5,7 @@
 //! server alone: redirects are not followed, and streams are read without it.
 
 mod error;
+mod explain;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -20,6 +21,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 pub use error::ClientError;
+pub use explain::{explain, sentence};
 pub use token::Token;
 
 use super::environment::Environment;

@@ -14,7 +14,7 @@ fn client(url: &str) -> Client {
     Client {
         agent: agent(&server),
         server,
-        token: Token::of_file("hunter2", Path::new("/data/admin-token").into()),
+        token: Token::of_file("hunter2", Path::new("/data/admin-token")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The token that a client calls with; `Debug` does not show it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::ClientError;
 
@@ -22,7 +22,7 @@ impl Token {
     }
 
     /// The text of a file that holds nothing else.
-    pub fn of_file(text: &str, path: PathBuf) -> Self {
+    pub fn of_file(text: &str, path: &Path) -> Self {
         Self {
             secret: text.trim().to_owned(),
             origin: format!("the token in {}", path.display()),
