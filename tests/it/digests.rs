@@ -133,6 +133,48 @@ fn of_a_node_app() {
 }
 
 #[test]
+fn of_files_with_odd_names() {
+    let site = Site::new();
+    let app = site.scripted("odd", "odd_names.sh", &[]);
+    app.slugline(&["apps", "create", "odd"]).success();
+    app.push().success();
+    let digest = released_digest(&site, "odd");
+    let built = built_digest(&site, app.dir.to_str().unwrap(), |_| {});
+    assert_eq!(built["digest"], digest.as_str(), "slugline build");
+    api_build(&site, "odd", tarball(&app, &[]));
+    assert_eq!(released_digest(&site, "odd"), digest, "HTTP build");
+
+    let out = site.path("unpacked");
+    let slug = site.path("out.tgz");
+    site.slugline(&[
+        "slug",
+        "extract",
+        slug.to_str().unwrap(),
+        out.to_str().unwrap(),
+    ])
+    .success();
+    let listed = |dir: &std::path::Path| {
+        let mut command = site.command("sh".as_ref());
+        let script = "find . -path ./.git -prune -o \\( -type f -o -type l \\) -printf '%p %m %l\\0' | sort -z | tr '\\0' '\\n'";
+        Ran::new(
+            command
+                .current_dir(dir)
+                .args(["-c", script])
+                .output()
+                .unwrap(),
+        )
+        .success()
+        .stdout
+    };
+    let built = listed(&out);
+    let expected = listed(&app.dir);
+    let expected = expected.replace(" 664 ", " 644 ").replace(" 775 ", " 755 ");
+    for line in expected.lines() {
+        assert!(built.contains(line), "{line:?} in {built}");
+    }
+}
+
+#[test]
 fn of_a_plain_user_and_root() {
     // As root the test builds as a plain user, too; as a plain user it has only itself.
     let site = Site::without_server();

@@ -272,3 +272,21 @@ fn a_flask_app_comes_from_pypi_with_its_record() {
         second.stderr
     );
 }
+
+#[test]
+fn the_readme_shows_what_a_push_says() {
+    let read = |name: &str| {
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+    };
+    let readme = read("README.md");
+    let block = readme
+        .split_once("$ git push slugline main\n")
+        .unwrap()
+        .1
+        .split_once("```")
+        .unwrap()
+        .0;
+    let snapshot = read("tests/it/snapshots/it__push__good_push.snap");
+    let snapshot = snapshot.splitn(3, "---\n").nth(2).unwrap();
+    assert_eq!(crate::site::redact(block).trim(), snapshot.trim());
+}

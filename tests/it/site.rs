@@ -170,6 +170,22 @@ impl Site {
         repository
     }
 
+    /// A repository that a script of `fixtures/repos` makes.
+    pub fn scripted(&self, name: &str, script: &str, arguments: &[&str]) -> Repository<'_> {
+        let dir = self.path(name);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fixtures/repos")
+            .join(script);
+        let output = self
+            .command(&script)
+            .arg(&dir)
+            .args(arguments)
+            .output()
+            .unwrap();
+        Ran::new(output).success();
+        Repository { site: self, dir }
+    }
+
     /// The same, with an app of that name and its remote.
     pub fn app(&self, name: &str, fixture_name: &str) -> Repository<'_> {
         let repository = self.repository(name, fixture_name);
