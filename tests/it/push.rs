@@ -290,3 +290,49 @@ fn the_readme_shows_what_a_push_says() {
     let snapshot = snapshot.splitn(3, "---\n").nth(2).unwrap();
     assert_eq!(crate::site::redact(block).trim(), snapshot.trim());
 }
+
+#[test]
+fn a_release_command_is_said_not_to_have_been_run() {
+    let site = Site::new();
+    let app = site.app("hello", "nodejs_http");
+    app.write("Procfile", "web: node server.js\nrelease: ./migrate\n");
+    app.commit("Declare a release command");
+    let push = app.push().success();
+    let said = push.transcript(&site);
+    assert!(
+        said.contains("Procfile declares types -> release, web"),
+        "{said}"
+    );
+    assert!(
+        said.contains(
+            " !     The release command of the Procfile was not run: there is no release phase yet."
+        ),
+        "{said}"
+    );
+}
+
+#[test]
+fn pushes_to_one_app_go_one_by_one() {
+    let site = Site::new();
+    let app = site.app("hello", "nodejs_build_script");
+    app.write("build.js", "require('fs').mkdirSync('dist'); Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3000)");
+    app.commit("Slow");
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| app.push());
+        eventually("the first push is under way", || {
+            site.api("GET", "/apps/hello/builds", None).1[0]["status"] == "pending"
+        });
+        let second = app.git(&["push", "slugline", "main:topic"]).success();
+        assert!(
+            second.stderr.contains("1 other push to hello is under way"),
+            "{}",
+            second.stderr
+        );
+        first.join().unwrap().success();
+    });
+    let refs = app.git(&["ls-remote", "slugline"]).success().stdout;
+    assert!(
+        refs.contains("refs/heads/main") && refs.contains("refs/heads/topic"),
+        "{refs}"
+    );
+}

@@ -216,3 +216,37 @@ fn a_build_script_and_its_pruned_dependencies() {
     ]);
     run.success();
 }
+
+#[test]
+fn a_build_that_outlasts_the_grace_is_undone() {
+    let mut site = Site::new();
+    {
+        let app = site.app("hello", "nodejs_build_script");
+        app.write("build.js", "console.log('waiting'); Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600000)");
+        app.commit("Endless");
+    }
+    let mut push = site.command(Path::new("git"));
+    push.current_dir(site.path("hello"))
+        .args(["push", "slugline", "main"])
+        .stderr(Stdio::piped());
+    let push = push.spawn().unwrap();
+    site::eventually("the build runs", || {
+        site.api("GET", "/apps/hello/builds", None).1[0]["status"] == "pending"
+    });
+    let start = std::time::Instant::now();
+    site.stop(Signal::SIGTERM);
+    let seconds = start.elapsed().as_secs();
+    assert!((28..45).contains(&seconds), "the server took {seconds} s");
+    let push = Ran::new(push.wait_with_output().unwrap()).failure(1);
+    assert!(
+        push.stderr.contains("The build was cancelled."),
+        "{}",
+        push.stderr
+    );
+    site.start(&[]);
+    assert_sound(&site, "hello");
+    assert_eq!(
+        site.api("GET", "/apps/hello/builds", None).1[0]["status"],
+        "failed"
+    );
+}
