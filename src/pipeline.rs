@@ -149,6 +149,7 @@ pub fn build(
     })?;
 
     let compiled = phases.time("compile", || -> Result<_> {
+        root.renew()?;
         compile::write_env_dir(&root.env(), job.config)?;
         if let Some(kept) = job.cache {
             cache::restore(kept, &root.cache()).context("restoring the build cache")?;
@@ -156,6 +157,7 @@ pub fn build(
         root.hand_over()?;
         run_buildpacks(&chosen, &root, &env, machine, watch, out)
     })?;
+    root.require_directories()?;
     let process_types = discover(&compiled.defaults, &root.app(), out)?;
 
     out.step("Compressing...")?;
@@ -251,6 +253,7 @@ fn run_buildpacks(
     for (staged, label) in chosen {
         out.step(&format!("{label} app detected"))?;
         compiler.compile(staged, label, &before, out)?;
+        root.require_directories()?;
         let own = compiler.report(staged)?;
         report.runtimes.extend(own.runtimes);
         report.packages.extend(own.packages);

@@ -124,7 +124,10 @@ pub fn environment(
 pub fn write_env_dir(dir: &Path, config: &ConfigVars) -> Result<(), Error> {
     for (name, value) in config.iter().filter(|(name, _)| !KEPT_BACK.contains(name)) {
         let path = dir.join(name);
-        fs::write(&path, value).map_err(io_error(&path))?;
+        // Never through a link that something run before could have left.
+        let file = fs::File::create_new(&path);
+        file.and_then(|mut file| file.write_all(value.as_bytes()))
+            .map_err(io_error(&path))?;
     }
     Ok(())
 }

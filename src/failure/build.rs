@@ -154,6 +154,8 @@ pub(super) fn sandbox(error: &sandbox::Error) -> Draft {
         .found(chain(error))
         .remedy("The slugline binary must stay where it was started from."),
         E::Io { .. } => machine("The build's root could not be made.", error),
+        E::Replaced { .. } => Draft::app("directory_replaced", sentence(error))
+            .remedy("A build changes what is inside of /app and /cache; let it leave the directories themselves."),
         E::Output(_) => nobody_reads(),
     }
 }

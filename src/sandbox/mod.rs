@@ -45,6 +45,9 @@ pub enum Error {
     /// A file of the root directory could not be made.
     #[error("{}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// A build put something else in the place of a directory that is the platform's to read.
+    #[error("the build replaced the directory /{name} by something else")]
+    Replaced { name: &'static str },
     /// Whoever reads the output has gone.
     #[error("nobody reads the output any more")]
     Output(#[source] io::Error),

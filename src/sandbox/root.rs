@@ -126,6 +126,36 @@ impl Root {
         self.dir.join("buildpacks")
     }
 
+    /// Makes the cache dir and the env dir anew, so that nothing that was run before lies in them.
+    /// To be called before the server writes there, while nothing runs inside.
+    ///
+    /// # Errors
+    /// The platform's: a directory could not be made.
+    pub fn renew(&self) -> Result<(), Error> {
+        self.require_directories()?;
+        for dir in [self.cache(), self.env()] {
+            remove_tree(&dir).map_err(Error::io(&dir))?;
+            make_dir(&dir)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the writable directories are directories still. Where the server is no root, a
+    /// build could put a link to somebody's files in their place, and what the server reads or
+    /// keeps afterwards would be those. To be called while nothing runs inside.
+    ///
+    /// # Errors
+    /// [`Error::Replaced`]: a build's doing.
+    pub fn require_directories(&self) -> Result<(), Error> {
+        for name in WRITABLE {
+            let path = self.dir.join(name);
+            if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
+                return Err(Error::Replaced { name });
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the writable directories to the user that builds run as; needed where we are root.
     ///
     /// # Errors

@@ -129,3 +129,88 @@ fn where_namespaces_are_refused_the_remedy_is_named_before_any_work() {
         assert!(!said.contains("----->"), "{said}");
     }
 }
+
+/// Builds as a plain user, who owns all that the build is shown; as root that is another user.
+fn compile_as_plain_user(site: &Site, detect: &str, compile: &str) -> Ran {
+    let app = site.repository("app", "inline_shell");
+    app.write("bin/detect", &format!("#!/bin/sh\n{detect}\necho Shell\n"));
+    app.write("bin/compile", &format!("#!/bin/sh\n{compile}\n"));
+    app.commit("Attack");
+    let out = site.path("plain");
+    std::fs::create_dir(&out).unwrap();
+    std::fs::write(out.join("secret"), "the user's own file").unwrap();
+    let binary = out.join("slugline");
+    std::fs::copy(SLUGLINE, &binary).unwrap();
+    let mut command = if nix::unistd::geteuid().is_root() {
+        for path in [out.clone(), out.join("secret")] {
+            std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
+        }
+        let mut command = site.command("setpriv".as_ref());
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&binary);
+        command
+    } else {
+        site.command(&binary)
+    };
+    command.args([
+        "build",
+        app.dir.to_str().unwrap(),
+        "--buildpack",
+        "inline",
+        "--env",
+        "SECRET=overwritten",
+        "--output",
+    ]);
+    command
+        .arg(out.join("slug.tgz"))
+        .arg("--cache")
+        .arg(out.join("cache"))
+        .env("TMPDIR", &out);
+    Ran::new(command.output().unwrap())
+}
+
+#[test]
+fn a_build_cannot_lead_the_server_to_files_outside() {
+    let site = Site::without_server();
+    let plain = site.path("plain");
+    let replaced = compile_as_plain_user(
+        &site,
+        ":",
+        &format!("cd /; mv /app /tmp/app; ln -s {} /app", plain.display()),
+    );
+    assert!(
+        replaced
+            .failure(1)
+            .stderr
+            .contains("The build replaced the directory /app by something else.")
+    );
+    assert!(!plain.join("slug.tgz").exists());
+
+    let site = Site::without_server();
+    let plain = site.path("plain");
+    let replaced = compile_as_plain_user(
+        &site,
+        ":",
+        &format!("rmdir /cache; ln -s {} /cache", plain.display()),
+    );
+    assert!(replaced.failure(1).stderr.contains("/cache"));
+    assert!(!plain.join("cache").exists());
+}
+
+#[test]
+fn a_detect_cannot_lead_the_server_to_files_outside() {
+    let site = Site::without_server();
+    let secret = site.path("plain/secret");
+    let detect = format!(
+        "ln -s {} /env/SECRET 2>/dev/null; ln -s {0} /cache/x 2>/dev/null",
+        secret.display()
+    );
+    let built =
+        compile_as_plain_user(&site, &detect, "cat \"$3/SECRET\"; ls /cache; echo .").success();
+    assert!(built.stderr.contains("overwritten"), "{}", built.stderr);
+    assert_eq!(
+        std::fs::read_to_string(&secret).unwrap(),
+        "the user's own file"
+    );
+}

@@ -28,6 +28,8 @@ check_package_manager() {
     setup.py) advice+=('To install the app itself, write a single dot: .') ;;
   esac
   if ((${#found[@]} == 0)); then
+    # Shown to a person, so that odd names do no harm.
+    # shellcheck disable=SC2012
     mapfile -t found <<<"$(ls -A -p | sed -n 1,20p)"
   fi
   fail "Error: Couldn't find any supported Python package manager files." \
