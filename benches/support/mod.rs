@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
@@ -27,6 +28,15 @@ const DATE: &str = "2026-01-01T00:00:00Z";
 
 /// Debian's certificates; builds that install dependencies need them.
 const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// The caller's `PATH`, for programs that get no other variable of the caller.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a bench is at the edge; its tools are found where the caller's are"
+)]
+pub fn path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_default()
+}
 
 /// A git of which no configuration of the machine is known.
 pub fn git_command(dir: &Path) -> Command {
