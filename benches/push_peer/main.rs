@@ -42,8 +42,8 @@ use support::{git, git_command, median};
 #[derive(Parser)]
 struct Args {
     /// Push so many apps to each server, each app twice.
-    #[arg(long, value_name = "N", default_value_t = 15)]
-    pairs: usize,
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
     /// Cargo adds this one.
     #[arg(long, hide = true)]
     bench: bool,
@@ -104,7 +104,7 @@ fn main() -> Result<()> {
     println!("{}\n\n{EXPLANATION}", support::surroundings(dir.path()));
     let mut first = Table::default();
     let mut changed = Table::default();
-    for round in 0..args.pairs {
+    for round in 0..args.pairs as usize {
         let mut order = SIDES;
         order.rotate_left(round % SIDES.len());
         let tree = Tree::make(&dir.path().join(format!("tree-{round}")), round)?;
