@@ -1,34 +1,17 @@
 //! Writing the tree of a commit: 1,000 files of 1 KiB in 50 directories. The number of files is
 //! what scales, and making them is the file system's cost.
 
+mod support;
+
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use gix::ObjectId;
 use slugline::checkout::{self, Limits};
+use support::git;
 
 const FILES: usize = 1_000;
-
-fn git(dir: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
-    let mut child = Command::new("git")
-        .args(args)
-        .current_dir(dir)
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("git is installed: apt-get install git");
-    let mut stdin = child.stdin.take().expect("it is piped");
-    stdin.write_all(input).expect("git reads");
-    drop(stdin);
-    let output = child.wait_with_output().expect("git runs");
-    assert!(output.status.success(), "git {args:?}");
-    output.stdout
-}
 
 /// Makes the commit with real git.
 fn source(dir: &Path) -> ObjectId {

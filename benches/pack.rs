@@ -3,49 +3,19 @@
 //!
 //! `cargo bench --bench pack`
 
+mod support;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use slugline::pack::{extract, manifest_of, pack, verify};
+use support::text;
 
 const SMALL_FILES: usize = 2_000;
 const LARGE_FILES: usize = 8;
 const LARGE_BYTES: usize = 1 << 20;
-
-/// Text that compresses about as source code does, another one for each `seed`.
-fn text(seed: usize, bytes: usize) -> Vec<u8> {
-    const WORDS: [&str; 16] = [
-        "function ",
-        "return ",
-        "const ",
-        "require(",
-        "module",
-        ".exports",
-        " = ",
-        ");\n",
-        "if (",
-        "value",
-        "error",
-        "=> {\n",
-        "}\n",
-        "'use strict'",
-        "length",
-        "0x",
-    ];
-    let mut state = u32::try_from(seed).expect("few files") | 1;
-    let mut text = Vec::with_capacity(bytes + 16);
-    while text.len() < bytes {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        text.extend_from_slice(WORDS[(state >> 28) as usize].as_bytes());
-        if (state >> 8).is_multiple_of(8) {
-            text.extend_from_slice(format!("{:x}", state >> 12).as_bytes());
-        }
-    }
-    text.truncate(bytes);
-    text
-}
 
 /// Makes the tree and says how many bytes are in its files.
 fn make(dir: &Path) -> u64 {

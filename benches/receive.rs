@@ -1,37 +1,20 @@
 //! Taking in a push: a pack of 2,000 objects (500 commits of one changed file in a directory each),
 //! from its bytes to checked objects in a quarantine. The number of objects is what scales.
 
+mod support;
+
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use gix::ObjectId;
 use slugline::receive::{self, Limits, Quarantine, ReportStatus, Request};
+use support::git;
 
 const COMMITS: usize = 500;
 /// Each commit has a tree, a tree below it and a file.
 const OBJECTS: usize = 4 * COMMITS;
-
-fn git(dir: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
-    let mut child = Command::new("git")
-        .args(args)
-        .current_dir(dir)
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("git is installed: apt-get install git");
-    let mut stdin = child.stdin.take().expect("it is piped");
-    stdin.write_all(input).expect("git reads");
-    drop(stdin);
-    let output = child.wait_with_output().expect("git runs");
-    assert!(output.status.success(), "git {args:?}");
-    output.stdout
-}
 
 /// Makes the history with real git; gives its last commit and the pack of all of it.
 fn history(dir: &Path) -> (ObjectId, Vec<u8>) {
