@@ -24,7 +24,7 @@ use crate::config::ConfigVars;
 use crate::output::{Output, human_size};
 use crate::pack;
 use crate::sandbox::{Root, Sandbox, Watch};
-use crate::slug::{self, Manifest, SlugRecord, UsedBuildpack};
+use crate::slug::{self, SlugRecord, UsedBuildpack};
 use crate::store::Store;
 
 /// Where the tree to build comes from.
@@ -81,7 +81,6 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Built {
     pub record: SlugRecord,
-    pub manifest: Manifest,
     /// Name and duration of each phase, in order.
     pub timings: Vec<(&'static str, Duration)>,
 }
@@ -159,30 +158,30 @@ pub fn build(
     let process_types = discover(&compiled.defaults, &root.app(), out)?;
 
     out.step("Compressing...")?;
-    let mut blob = store.writer()?;
-    let packed = phases.time("pack", || pack::pack(&root.app(), &mut blob))?;
+    let packed = phases.time("pack", || {
+        let options = pack::Options::default();
+        let (slug, manifest) = (store.writer()?, store.writer()?);
+        anyhow::Ok(pack::pack_streamed(&root.app(), slug, manifest, &options)?)
+    })?;
     for skipped in &packed.skipped {
-        out.problem(&format!(
-            "Left out of the slug: {} is a {}",
-            skipped.path, skipped.kind
-        ))?;
+        out.problem(&format!("Left out of the slug: {skipped}"))?;
     }
-    let manifest = packed.manifest;
-    check_size(manifest.size_bytes, &machine.limits, out)?;
-    let manifest_digest = phases.time("store", || -> Result<_> {
-        blob.commit()?;
-        Ok(store.put(manifest.json().as_bytes())?)
+    let summary = packed.summary;
+    check_size(summary.size_bytes, &machine.limits, out)?;
+    phases.time("store", || -> Result<_> {
+        packed.out.commit()?;
+        Ok(packed.manifest_out.commit()?)
     })?;
     if let Some(kept) = job.cache {
         cache::save(&root.cache(), kept).context("keeping the build cache")?;
     }
 
     let record = SlugRecord {
-        digest: manifest.digest,
-        diff_id: manifest.diff_id,
-        size_bytes: manifest.size_bytes,
-        format: manifest.format,
-        manifest: manifest_digest,
+        digest: summary.digest,
+        diff_id: summary.diff_id,
+        size_bytes: summary.size_bytes,
+        format: slug::FORMAT,
+        manifest: packed.manifest,
         source: slug::Source {
             commit: checkout.commit.map(|id| id.to_string()),
             tree: checkout.tree.map(|id| id.to_string()),
@@ -200,7 +199,6 @@ pub fn build(
     };
     Ok(Built {
         record,
-        manifest,
         timings: phases.0,
     })
 }

@@ -262,8 +262,10 @@ fn deliver(built: &Built, store: &Store, output: &Path) -> Result<PathBuf> {
     let blob = store.path_of(&built.record.digest);
     let new = beside(output, "new");
     fs::copy(&blob, &new).with_context(|| new.display().to_string())?;
-    fs::write(beside(output, "manifest.json"), built.manifest.json())
-        .with_context(|| output.display().to_string())?;
+    let manifest = beside(output, "manifest.json");
+    fs::copy(store.path_of(&built.record.manifest), &manifest)
+        .with_context(|| manifest.display().to_string())?;
+    make_readable(&manifest)?;
     let record = serde_json::to_string_pretty(&built.record)? + "\n";
     fs::write(beside(output, "record.json"), record)
         .with_context(|| output.display().to_string())?;
