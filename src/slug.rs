@@ -1,12 +1,14 @@
 //! A slug's two descriptions: the [`Manifest`], which depends on the slug's bytes alone,
 //! and the [`SlugRecord`], which holds what belongs to the one build that made it.
 
+mod breakdown;
 mod manifest;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use breakdown::{Share, Sizes};
 pub use manifest::{Entry, EntryKind, Manifest, ManifestWriter, Member, Span, Summary, read};
 
 use crate::digest::Digest;

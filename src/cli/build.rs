@@ -87,6 +87,11 @@ fn build(args: &Args) -> Result<(Built, PathBuf)> {
         buildpacks: args.buildpack.clone(),
         config: &config,
         cache: args.cache.as_deref(),
+        // Where a build is repeated, what it wrote before.
+        last: Some(pipeline::Last {
+            slug: args.output.clone(),
+            manifest: beside(&args.output, "manifest.json"),
+        }),
         scratch: &scratch,
     };
     let watch = Watch {
