@@ -2,6 +2,7 @@
 //! and the [`SlugRecord`], which holds what belongs to the one build that made it.
 
 mod breakdown;
+mod diff;
 mod manifest;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use breakdown::{Share, Sizes};
+pub use diff::{Change, diff};
 pub use manifest::{Entry, EntryKind, Manifest, ManifestWriter, Member, Span, Summary, read};
 
 use crate::digest::Digest;

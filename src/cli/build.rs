@@ -68,7 +68,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(code)
 }
 
-fn build(args: &Args) -> Result<(Built, PathBuf)> {
+/// Builds, and says where the slug is.
+pub(super) fn build(args: &Args) -> Result<(Built, PathBuf)> {
     let cancel = Cancel::default();
     let cancelled = cancel.clone();
     on_interrupt(move |_| cancelled.cancel())?;

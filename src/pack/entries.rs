@@ -63,7 +63,7 @@ pub struct Entries<R> {
     archive: Archive<R>,
     limits: Limits,
     /// As [`Limits`] counts them, the app's root among them.
-    seen_entries: u64,
+    counted: u64,
     name_bytes: u64,
     /// How many entries were given out, the root not counted.
     given: usize,
@@ -111,7 +111,7 @@ impl<R: Read> Entries<R> {
         Self {
             archive: Archive::new(tar, limits.tar_bytes),
             limits: *limits,
-            seen_entries: 0,
+            counted: 0,
             name_bytes: 0,
             given: 0,
             seen: HashMap::from([(Vec::new(), Seen::Parent)]),
@@ -131,7 +131,7 @@ impl<R: Read> Entries<R> {
     /// The next item; what is left of the current one's content is skipped.
     pub fn next(&mut self) -> Result<Option<Item>, Error> {
         while let Some(raw) = self.archive.next()? {
-            self.seen_entries += 1;
+            self.counted += 1;
             let is_directory = raw.kind == EntryType::Directory;
             // `tar -C dir .` starts with the directory above `./app/`.
             if is_directory && matches!(&raw.name[..], b"." | b"./") {
@@ -142,7 +142,7 @@ impl<R: Read> Entries<R> {
                 entry: escape(&name),
                 source,
             })?;
-            self.limits.check(self.seen_entries, self.name_bytes)?;
+            self.limits.check(self.counted, self.name_bytes)?;
             return Ok(Some(item));
         }
         Ok(None)
@@ -225,7 +225,7 @@ impl<R: Read> Entries<R> {
                     });
                 }
                 None => {
-                    self.seen_entries += 1;
+                    self.counted += 1;
                     self.name_bytes += parent.len() as u64;
                     self.seen.insert(parent.to_vec(), Seen::Parent);
                 }

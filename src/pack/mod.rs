@@ -27,7 +27,9 @@
 //!   a 64th is stored. Its header has the time 0, no name, operating system 255.
 
 mod archive;
+mod cat;
 mod cut;
+mod delta;
 mod engine;
 mod entries;
 mod error;
@@ -49,6 +51,8 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::thread;
 
+pub use cat::{Cat, cat};
+pub use delta::{DeltaError, Head, Part, Patched, delta};
 pub use entries::Limits;
 pub use error::{Error, Refusal};
 pub use extract::{Extracted, extract, extract_within};

@@ -1,5 +1,6 @@
 //! Trees on the disk for the tests of this stage, and what is read back of them.
 
+mod delta;
 mod golden;
 mod hostile;
 mod limits;
