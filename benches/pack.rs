@@ -58,7 +58,10 @@ fn benches(criterion: &mut Criterion) {
     group.bench_function("pack", |bencher| {
         bencher.iter(|| {
             let again = pack(dir.path(), std::io::sink()).expect("a slug");
-            assert_eq!(again.manifest.digest, packed.manifest.digest);
+            assert_eq!(
+                again.manifest.summary.digest,
+                packed.manifest.summary.digest
+            );
         });
     });
     group.bench_function("manifest_of", |bencher| {

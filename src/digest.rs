@@ -26,6 +26,12 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The 64 hex digits without the `sha256:`.
     #[must_use]
     pub fn hex(&self) -> String {
@@ -139,7 +145,8 @@ impl<T> Hashing<T> {
         )
     }
 
-    fn see(&mut self, bytes: &[u8]) {
+    /// Digests and counts bytes that pass elsewhere.
+    pub fn see(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
     }

@@ -5,6 +5,7 @@
 //! build takes; never call it on an async executor.
 
 mod choose;
+mod packing;
 mod process_types;
 
 use std::collections::BTreeMap;
@@ -15,16 +16,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use choose::choose;
+pub use packing::Last;
+use packing::{check_size, pack_app};
 use process_types::{discover, read_procfile};
 
 use crate::buildpack::{Reference, Staged};
 use crate::checkout::{self, Directory};
 use crate::compile::{self, Compiler, cache};
 use crate::config::ConfigVars;
-use crate::output::{Output, human_size};
-use crate::pack;
+use crate::output::Output;
 use crate::sandbox::{Root, Sandbox, Watch};
-use crate::slug::{self, Manifest, SlugRecord, UsedBuildpack};
+use crate::slug::{self, SlugRecord, UsedBuildpack};
 use crate::store::Store;
 
 /// Where the tree to build comes from.
@@ -51,6 +53,8 @@ pub struct Build<'a> {
     pub config: &'a ConfigVars,
     /// The app's kept cache; none builds with an empty one and keeps nothing.
     pub cache: Option<&'a Path>,
+    /// What the app released last.
+    pub last: Option<Last>,
     /// An empty directory for this build alone; the caller removes it.
     pub scratch: &'a Path,
 }
@@ -81,7 +85,6 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Built {
     pub record: SlugRecord,
-    pub manifest: Manifest,
     /// Name and duration of each phase, in order.
     pub timings: Vec<(&'static str, Duration)>,
 }
@@ -102,7 +105,12 @@ pub enum Error {
     #[error("the Procfile is {what}, not a file")]
     ProcfileKind { what: &'static str },
     #[error("the compressed slug has {got_bytes} bytes; the limit is {limit_bytes}")]
-    SlugTooLarge { got_bytes: u64, limit_bytes: u64 },
+    SlugTooLarge {
+        got_bytes: u64,
+        limit_bytes: u64,
+        /// Lines that say what is large and what has grown.
+        breakdown: Vec<String>,
+    },
 }
 
 /// Builds a slug and puts it into the store.
@@ -132,6 +140,7 @@ pub fn build(
         };
         out.detail(&format!("{files} from HEAD; what is on disk is built"))?;
     }
+    prune(&root.app(), out)?;
     // A malformed Procfile should not cost its author the time of a build.
     read_procfile(&root.app().join("Procfile"))?;
     let version = checkout
@@ -161,30 +170,27 @@ pub fn build(
     let process_types = discover(&compiled.defaults, &root.app(), out)?;
 
     out.step("Compressing...")?;
-    let mut blob = store.writer()?;
-    let packed = phases.time("pack", || pack::pack(&root.app(), &mut blob))?;
+    let last = job.last.as_ref();
+    let packed = phases.time("pack", || pack_app(&root.app(), last, store))?;
     for skipped in &packed.skipped {
-        out.problem(&format!(
-            "Left out of the slug: {} is a {}",
-            skipped.path, skipped.kind
-        ))?;
+        out.problem(&format!("Left out of the slug: {skipped}"))?;
     }
-    let manifest = packed.manifest;
-    check_size(manifest.size_bytes, &machine.limits, out)?;
-    let manifest_digest = phases.time("store", || -> Result<_> {
-        blob.commit()?;
-        Ok(store.put(manifest.json().as_bytes())?)
+    let summary = packed.summary;
+    check_size(&packed, last, &machine.limits, out)?;
+    phases.time("store", || -> Result<_> {
+        packed.out.commit()?;
+        Ok(packed.manifest_out.commit()?)
     })?;
     if let Some(kept) = job.cache {
         cache::save(&root.cache(), kept).context("keeping the build cache")?;
     }
 
     let record = SlugRecord {
-        digest: manifest.digest,
-        diff_id: manifest.diff_id,
-        size_bytes: manifest.size_bytes,
-        format: manifest.format,
-        manifest: manifest_digest,
+        digest: summary.digest,
+        diff_id: summary.diff_id,
+        size_bytes: summary.size_bytes,
+        format: slug::FORMAT,
+        manifest: packed.manifest,
         source: slug::Source {
             commit: checkout.commit.map(|id| id.to_string()),
             tree: checkout.tree.map(|id| id.to_string()),
@@ -202,7 +208,6 @@ pub fn build(
     };
     Ok(Built {
         record,
-        manifest,
         timings: phases.0,
     })
 }
@@ -267,20 +272,16 @@ fn run_buildpacks(
     Ok(Compiled { defaults, report })
 }
 
-fn check_size(size_bytes: u64, limits: &Limits, out: &mut Output<'_>) -> Result<()> {
-    if size_bytes > limits.slug_bytes {
-        return Err(Error::SlugTooLarge {
-            got_bytes: size_bytes,
-            limit_bytes: limits.slug_bytes,
-        }
-        .into());
+/// Removes what does not belong into a build, with the lines that Heroku prints for it.
+fn prune(app: &Path, out: &mut Output<'_>) -> Result<()> {
+    let pruned = checkout::prune(app)?;
+    if pruned.desktop_files > 0 {
+        out.step("Removing .DS_Store files")?;
     }
-    out.detail(&format!("Done: {}", human_size(size_bytes)))?;
-    if size_bytes > limits.slug_warning_bytes {
-        out.problem(&format!(
-            "Warning: Your slug size ({}) exceeds our soft limit ({}) which may affect boot time.",
-            human_size(size_bytes),
-            human_size(limits.slug_warning_bytes)
+    if pruned.ignored > 0 {
+        out.step(&format!(
+            "Deleting {} files matching .slugignore patterns.",
+            pruned.ignored
         ))?;
     }
     Ok(())

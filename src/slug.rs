@@ -1,79 +1,28 @@
-//! A slug's two descriptions: the manifest, which depends on the slug's bytes alone,
-//! and the record, which holds what belongs to the one build that made it.
+//! A slug's two descriptions: the [`Manifest`], which depends on the slug's bytes alone,
+//! and the [`SlugRecord`], which holds what belongs to the one build that made it.
+
+mod breakdown;
+mod diff;
+mod manifest;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use breakdown::{Share, Sizes};
+pub use diff::{Change, diff};
+pub use manifest::{Entry, EntryKind, Manifest, ManifestWriter, Member, Span, Summary, read};
+
 use crate::digest::Digest;
 
-/// The slug format that this binary writes.
-///
-/// Format 0: one gzip member (zlib level 6) around a tar of sorted, normalised entries;
-/// `pack` says what that means byte by byte.
-pub const FORMAT: u32 = 0;
+/// The slug format that this binary writes; `pack` says what it means byte by byte.
+pub const FORMAT: u32 = 1;
 
 /// The prefix of every path in a slug's tar.
 pub const PREFIX: &str = "./app/";
 
 /// Modification time of every entry: 1980-01-01T00:00:00Z, the oldest that zip tools can also write.
 pub const MTIME_SECONDS: u64 = 315_532_800;
-
-/// What a slug is, as far as its bytes tell.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    pub format: u32,
-    /// Of the compressed bytes.
-    pub digest: Digest,
-    /// Of the tar inside, as OCI's layers have it.
-    pub diff_id: Digest,
-    /// Size of the compressed bytes.
-    pub size_bytes: u64,
-    /// Size of the tar inside.
-    pub tar_bytes: u64,
-    /// In the order of the tar: sorted by path, byte by byte.
-    pub entries: Vec<Entry>,
-}
-
-/// One file, directory or symlink of a slug.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Relative to the app's root, without `./app/`, and escaped by [`escape`].
-    pub path: String,
-    #[serde(flatten)]
-    pub kind: EntryKind,
-}
-
-/// What an entry is. Modes are reduced to 644 and 755.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum EntryKind {
-    File {
-        /// `"644"` or `"755"`.
-        mode: String,
-        size_bytes: u64,
-        digest: Digest,
-    },
-    Directory,
-    Symlink {
-        /// Escaped by [`escape`].
-        target: String,
-    },
-}
-
-impl Manifest {
-    /// Writes the manifest as the JSON that is stored and digested: indented, fields in their
-    /// order of declaration, one newline at the end.
-    ///
-    /// # Panics
-    /// Never: no value of a manifest is one that JSON cannot say.
-    #[must_use]
-    pub fn json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("all keys are strings");
-        text.push('\n');
-        text
-    }
-}
 
 /// Writes a path's bytes as text from which they can be had back.
 ///
@@ -170,68 +119,5 @@ mod tests {
         ] {
             assert_eq!(escape(path), text, "{path:?}");
         }
-    }
-
-    #[test]
-    fn a_manifest_survives_its_json() {
-        let digest = Digest::of(b"");
-        let manifest = Manifest {
-            format: FORMAT,
-            digest,
-            diff_id: digest,
-            size_bytes: 1,
-            tar_bytes: 2,
-            entries: vec![
-                Entry {
-                    path: "bin".into(),
-                    kind: EntryKind::Directory,
-                },
-                Entry {
-                    path: "bin/web".into(),
-                    kind: EntryKind::File {
-                        mode: "755".into(),
-                        size_bytes: 0,
-                        digest,
-                    },
-                },
-                Entry {
-                    path: "current".into(),
-                    kind: EntryKind::Symlink {
-                        target: "bin".into(),
-                    },
-                },
-            ],
-        };
-        assert_eq!(
-            serde_json::from_str::<Manifest>(&manifest.json()).unwrap(),
-            manifest
-        );
-        insta::assert_snapshot!(manifest.json(), @r#"
-        {
-          "format": 0,
-          "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-          "diff_id": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-          "size_bytes": 1,
-          "tar_bytes": 2,
-          "entries": [
-            {
-              "path": "bin",
-              "type": "directory"
-            },
-            {
-              "path": "bin/web",
-              "type": "file",
-              "mode": "755",
-              "size_bytes": 0,
-              "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-            },
-            {
-              "path": "current",
-              "type": "symlink",
-              "target": "bin"
-            }
-          ]
-        }
-        "#);
     }
 }

@@ -11,6 +11,7 @@ mod commit;
 mod convert;
 mod dest;
 mod directory;
+mod prune;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use gix::ObjectId;
 pub use archive::archive;
 pub use commit::commit;
 pub use directory::{Directory, directory};
+pub use prune::{Pruned, prune};
 
 /// How much may be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +118,10 @@ pub enum Error {
     /// A part of the archive is written in a way that readers understand differently.
     #[error("the archive's entry {path:?} has {what}, which is not supported")]
     Unsupported { path: PathBuf, what: String },
+
+    /// `.slugignore` cannot be read as one.
+    #[error(".slugignore is {what}")]
+    Ignore { what: &'static str },
 
     /// The directory is in a work tree, and git knows of no file in it.
     #[error("git tracks no file in {path}")]

@@ -68,7 +68,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(code)
 }
 
-fn build(args: &Args) -> Result<(Built, PathBuf)> {
+/// Builds, and says where the slug is.
+pub(super) fn build(args: &Args) -> Result<(Built, PathBuf)> {
     let cancel = Cancel::default();
     let cancelled = cancel.clone();
     on_interrupt(move |_| cancelled.cancel())?;
@@ -87,6 +88,11 @@ fn build(args: &Args) -> Result<(Built, PathBuf)> {
         buildpacks: args.buildpack.clone(),
         config: &config,
         cache: args.cache.as_deref(),
+        // Where a build is repeated, what it wrote before.
+        last: Some(pipeline::Last {
+            slug: args.output.clone(),
+            manifest: beside(&args.output, "manifest.json"),
+        }),
         scratch: &scratch,
     };
     let watch = Watch {
@@ -262,8 +268,10 @@ fn deliver(built: &Built, store: &Store, output: &Path) -> Result<PathBuf> {
     let blob = store.path_of(&built.record.digest);
     let new = beside(output, "new");
     fs::copy(&blob, &new).with_context(|| new.display().to_string())?;
-    fs::write(beside(output, "manifest.json"), built.manifest.json())
-        .with_context(|| output.display().to_string())?;
+    let manifest = beside(output, "manifest.json");
+    fs::copy(store.path_of(&built.record.manifest), &manifest)
+        .with_context(|| manifest.display().to_string())?;
+    make_readable(&manifest)?;
     let record = serde_json::to_string_pretty(&built.record)? + "\n";
     fs::write(beside(output, "record.json"), record)
         .with_context(|| output.display().to_string())?;

@@ -27,7 +27,7 @@ mod rollback;
 pub mod run;
 mod serve;
 mod server_url;
-mod slug;
+pub mod slug;
 mod table;
 #[cfg(test)]
 mod testing;

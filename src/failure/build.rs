@@ -50,10 +50,10 @@ fn pipeline(error: &pipeline::Error) -> Draft {
             .remedy("Add the file that the buildpack looks for, or choose another buildpack."),
         E::ProcfileKind { what } => Draft::app("procfile_invalid", format!("The Procfile is {what}, not a file."))
             .remedy("Commit the Procfile as an ordinary text file at the root of the repository."),
-        E::SlugTooLarge { got_bytes, limit_bytes } => Draft::app(
+        E::SlugTooLarge { got_bytes, limit_bytes, breakdown } => breakdown.iter().fold(Draft::app(
             "slug_too_large",
             format!("Compiled slug size: {} is too large (max is {}).", human_size(*got_bytes), human_size(*limit_bytes)),
-        )
+        ), Draft::found)
         .remedy("Remove what does not need to be deployed, such as datasets, media and caches, or move it to an object store."),
     }
 }

@@ -6,7 +6,9 @@ use super::{Draft, sentence};
 use crate::cli::build::{CloneError, SourceError};
 use crate::cli::client::{self, ClientError};
 use crate::cli::run::RunError;
+use crate::cli::slug::SlugError;
 use crate::output::Failure;
+use crate::pack::DeltaError;
 
 pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
     if let Some(error) = error.downcast_ref::<ClientError>() {
@@ -22,6 +24,11 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
         Draft::caller("source_unreachable", sentence(error)).remedy(
             "git's own message is above. Look at the URL, the branch after #, and whether you may read it.",
         )
+    } else if let Some(error) = error.downcast_ref::<SlugError>() {
+        slug(error)
+    } else if let Some(error) = error.downcast_ref::<DeltaError>() {
+        Draft::caller("delta_invalid", sentence(error))
+            .remedy("Make it again: slugline slug delta FROM TO.")
     } else {
         return None;
     };
@@ -39,5 +46,20 @@ fn run(error: &RunError) -> Draft {
             .remedy("Name one of them, or a command after two dashes: slugline run … -- COMMAND. A Procfile declares process types."),
         RunError::NothingDeployed { app } => Draft::caller("nothing_deployed", sentence(error))
             .remedy(format!("Deploy first: git push slugline main. `slugline builds -a {app}` shows what became of earlier pushes.")),
+    }
+}
+
+fn slug(error: &SlugError) -> Draft {
+    match error {
+        SlugError::NoEntry { .. } => Draft::caller("slug_entry_missing", sentence(error))
+            .remedy("slugline slug ls FILE lists what there is, relative to the app's root."),
+        SlugError::NoFile { .. } => Draft::caller("slug_entry_no_file", sentence(error))
+            .remedy("Name a file; slugline slug ls FILE PATH lists a directory."),
+        SlugError::OtherBase { .. } => Draft::caller("delta_of_another_slug", sentence(error))
+            .remedy("Give the slug that the delta was made from."),
+        SlugError::OtherBuildpack { .. } => Draft::caller("rebuild_with_another_buildpack", sentence(error))
+            .remedy("Rebuild with the version of Slugline, or of the buildpack, that the slug was built with."),
+        SlugError::OtherSource { .. } => Draft::caller("rebuild_of_another_source", sentence(error))
+            .remedy("Rebuild from that commit: GIT_URL#COMMIT."),
     }
 }

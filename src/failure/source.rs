@@ -69,6 +69,8 @@ fn checkout(error: &checkout::Error) -> Draft {
         E::Archive { .. } | E::Unsupported { .. } => Draft::app("archive_invalid", "The source is no readable tar archive.")
             .found(super::chain(error))
             .remedy("Send a tar archive, compressed with gzip or not, such as git archive --format=tar.gz makes."),
+        E::Ignore { .. } => Draft::app("slugignore_invalid", sentence(error))
+            .remedy("Make .slugignore an ordinary text file with a pattern a line, or remove it."),
         E::NothingTracked { .. } => Draft::caller("nothing_tracked", sentence(error)).remedy("Add the app's files to git: git add."),
     }
 }

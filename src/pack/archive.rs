@@ -1,11 +1,12 @@
 //! The entries of a tar, one after the other, read strictly: what two readers of tars might take
 //! for two things is malformed.
 //!
-//! Names are given as they stand in the archive; `members` judges them. Long names are read from
+//! Names are given as they stand in the archive; `entries` judges them. Long names are read from
 //! GNU's `L` and `K` entries and from PAX records. All bytes are counted against a limit, and what
 //! is held in memory has a limit of its own.
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 use tar::{EntryType, Header};
 
@@ -20,6 +21,8 @@ pub struct Archive<R> {
     tar: R,
     /// Bytes read so far.
     offset: u64,
+    /// Where the current entry starts and ends.
+    place: Range<u64>,
     /// Bytes of the current entry's content that were not read yet, and the zeros after it.
     content: u64,
     padding: u64,
@@ -50,6 +53,7 @@ impl<R: Read> Archive<R> {
         Self {
             tar,
             offset: 0,
+            place: 0..0,
             content: 0,
             padding: 0,
             limit_bytes,
@@ -76,7 +80,11 @@ impl<R: Read> Archive<R> {
                 self.end()?;
                 return Ok(None);
             }
+            if !extended {
+                self.place.start = self.offset - BLOCK_BYTES as u64;
+            }
             let size_bytes = self.begin(&header)?;
+            self.place.end = self.offset + self.content + self.padding;
             match header.entry_type() {
                 EntryType::GNULongName => {
                     let text = self.extension()?;
@@ -101,6 +109,11 @@ impl<R: Read> Archive<R> {
             }
             extended = true;
         }
+    }
+
+    /// Where the current entry is: from its first header to the end of its last block.
+    pub fn place(&self) -> Range<u64> {
+        self.place.clone()
     }
 
     /// Reads the next bytes of the current entry's content; none at its end.

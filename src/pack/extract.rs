@@ -1,6 +1,6 @@
 //! A slug's files, written below an empty directory.
 //!
-//! Nothing outside of that directory is read or written, whoever made the slug: `members` refuses
+//! Nothing outside of that directory is read or written, whoever made the slug: `entries` refuses
 //! what would, files are only ever created, and symlinks are kept as they are and not followed.
 //! Modes and times are set whatever the umask and the clock say; owners are the caller's.
 
@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use flate2::read::MultiGzDecoder;
 
-use super::members::{Limits, Member, MemberKind, Members};
+use super::entries::{Entries, Item, ItemKind, Limits};
 use super::{CHUNK_BYTES, Error};
 use crate::slug::MTIME_SECONDS;
 
@@ -46,7 +46,7 @@ pub fn extract(slug: impl Read, dest: &Path) -> Result<Extracted, Error> {
 /// As those of [`extract`].
 pub fn extract_within(slug: impl Read, dest: &Path, limits: &Limits) -> Result<Extracted, Error> {
     check_empty(dest)?;
-    let mut members = Members::new(MultiGzDecoder::new(slug), limits);
+    let mut entries = Entries::new(MultiGzDecoder::new(slug), limits);
     let mut target = Target {
         dest,
         directories: HashMap::from([(PathBuf::new(), MTIME_SECONDS)]),
@@ -56,8 +56,8 @@ pub fn extract_within(slug: impl Read, dest: &Path, limits: &Limits) -> Result<E
             bytes: 0,
         },
     };
-    while let Some(member) = members.next()? {
-        target.write(&member, &mut members)?;
+    while let Some(item) = entries.next()? {
+        target.write(&item, &mut entries)?;
     }
     target.finish()
 }
@@ -72,8 +72,8 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    fn write<R: Read>(&mut self, member: &Member, members: &mut Members<R>) -> Result<(), Error> {
-        let path = Path::new(OsStr::from_bytes(&member.path));
+    fn write<R: Read>(&mut self, item: &Item, entries: &mut Entries<R>) -> Result<(), Error> {
+        let path = Path::new(OsStr::from_bytes(&item.path));
         let full = self.dest.join(path);
         let error = |source| Error::Extract {
             path: full.clone(),
@@ -82,9 +82,9 @@ impl Target<'_> {
         if let Some(parent) = path.parent() {
             self.directory(parent, None)?;
         }
-        match &member.kind {
-            MemberKind::Directory => self.directory(path, Some(member.mtime_seconds))?,
-            MemberKind::File { executable, .. } => {
+        match &item.kind {
+            ItemKind::Directory => self.directory(path, Some(item.mtime_seconds))?,
+            ItemKind::File { executable, .. } => {
                 let mut file = OpenOptions::new()
                     .write(true)
                     .create_new(true)
@@ -92,7 +92,7 @@ impl Target<'_> {
                     .open(&full)
                     .map_err(error)?;
                 loop {
-                    let n = members.read(&mut self.buffer)?;
+                    let n = entries.read(&mut self.buffer)?;
                     if n == 0 {
                         break;
                     }
@@ -102,16 +102,16 @@ impl Target<'_> {
                 let mode = if *executable { 0o755 } else { 0o644 };
                 file.set_permissions(Permissions::from_mode(mode))
                     .map_err(error)?;
-                set_time(&file, member.mtime_seconds).map_err(error)?;
+                set_time(&file, item.mtime_seconds).map_err(error)?;
             }
-            MemberKind::Symlink { target } => {
+            ItemKind::Symlink { target } => {
                 symlink(OsStr::from_bytes(target), &full).map_err(error)?;
             }
-            MemberKind::HardLink { target, .. } => {
+            ItemKind::HardLink { target, .. } => {
                 fs::hard_link(self.dest.join(OsStr::from_bytes(target)), &full).map_err(error)?;
             }
         }
-        if !member.path.is_empty() {
+        if !item.path.is_empty() {
             self.written.entries += 1;
         }
         Ok(())

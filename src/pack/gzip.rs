@@ -1,96 +1,139 @@
-//! The encoder of format 0: bytes in, one gzip member out, the same for the same bytes.
-//!
-//! How the bytes are cut into writes does not show in the output: the encoder is fed whole chunks.
+//! The encoder of format 1: a piece of the tar in, one gzip member out, the same for the same bytes.
 
-use std::io::{self, Write};
+use libdeflater::{CompressionLvl, Compressor, crc32};
 
-use flate2::write::GzEncoder;
-use flate2::{Compression, GzBuilder};
+use super::Level;
 
-/// What the encoder is fed at once.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Two bytes that say gzip and the method, flags and time, each of them zero; then come
+/// [`Level::mark`] and "unknown" of RFC 1952's operating systems.
+const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-const LEVEL: u32 = 6;
+/// Where [`HEADER`] has the level's mark.
+const MARK: usize = 8;
 
-/// "unknown", of RFC 1952's operating systems.
-const OPERATING_SYSTEM: u8 = 255;
+/// Most bytes of a stored block. Source: RFC 1951, 3.2.4.
+const STORED_BYTES: usize = 0xffff;
 
-/// Compresses what is written to it.
-pub struct Chunked<W: Write> {
-    encoder: GzEncoder<W>,
-    chunk: Vec<u8>,
+impl Level {
+    /// What libdeflate calls it.
+    fn number(self) -> i32 {
+        match self {
+            Self::Small => 5,
+            Self::Fast => 1,
+        }
+    }
+
+    /// What a member's header says of it, as RFC 1952 has it: 4 for the fastest algorithm.
+    pub(super) fn mark(self) -> u8 {
+        match self {
+            Self::Small => 0,
+            Self::Fast => 4,
+        }
+    }
 }
 
-impl<W: Write> Chunked<W> {
-    /// Starts a gzip member.
-    pub fn new(out: W) -> Self {
+/// Compresses members, one after the other.
+pub struct Encoder {
+    compressor: Compressor,
+    level: Level,
+}
+
+impl Encoder {
+    pub fn new(level: Level) -> Self {
+        let number = CompressionLvl::new(level.number()).expect("a level of libdeflate's");
         Self {
-            encoder: GzBuilder::new()
-                .mtime(0)
-                .operating_system(OPERATING_SYSTEM)
-                .write(out, Compression::new(LEVEL)),
-            chunk: Vec::with_capacity(CHUNK_BYTES),
+            compressor: Compressor::new(number),
+            level,
         }
     }
 
-    /// Ends the member and gives back what it was written to.
-    pub fn finish(mut self) -> io::Result<W> {
-        self.encoder.write_all(&self.chunk)?;
-        self.encoder.finish()
+    /// Writes a member that holds `tar` to `out`, in place of what was there.
+    ///
+    /// What does not get smaller by a 64th is stored.
+    pub fn encode(&mut self, tar: &[u8], out: &mut Vec<u8>) {
+        out.clear();
+        out.extend(HEADER);
+        out[MARK] = self.level.mark();
+        let start = out.len();
+        // What takes more room than this is stored.
+        let most = tar.len() - tar.len() / 64;
+        out.resize(start + most, 0);
+        match self.compressor.deflate_compress(tar, &mut out[start..]) {
+            Ok(n) => out.truncate(start + n),
+            Err(_no_room) => {
+                out.truncate(start);
+                store(tar, out);
+            }
+        }
+        out.extend(crc32(tar).to_le_bytes());
+        let size = u32::try_from(tar.len()).expect("members are small");
+        out.extend(size.to_le_bytes());
     }
 }
 
-impl<W: Write> Write for Chunked<W> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let n = buf.len().min(CHUNK_BYTES - self.chunk.len());
-        self.chunk.extend_from_slice(&buf[..n]);
-        if self.chunk.len() == CHUNK_BYTES {
-            self.encoder.write_all(&self.chunk)?;
-            self.chunk.clear();
-        }
-        Ok(n)
-    }
+/// Whether a member was written by this encoder at that level, as far as its header tells.
+pub fn is_of_level(member: &[u8], level: Level) -> bool {
+    let mut header = HEADER;
+    header[MARK] = level.mark();
+    member.starts_with(&header)
+}
 
-    /// Does nothing: a flush in the middle would show in the output.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+/// Appends stored blocks.
+fn store(bytes: &[u8], out: &mut Vec<u8>) {
+    let blocks = bytes.len().div_ceil(STORED_BYTES);
+    for (number, block) in bytes.chunks(STORED_BYTES).enumerate() {
+        out.push(u8::from(number + 1 == blocks));
+        let length = u16::try_from(block.len()).expect("a block's bytes");
+        out.extend(length.to_le_bytes());
+        out.extend((!length).to_le_bytes());
+        out.extend(block);
     }
+}
+
+/// Whether a member holds `tar`, and nothing else.
+pub fn holds(member: &[u8], tar: &[u8], buffer: &mut Vec<u8>) -> bool {
+    buffer.resize(tar.len(), 0);
+    let mut decompressor = libdeflater::Decompressor::new();
+    decompressor.gzip_decompress(member, buffer) == Ok(tar.len()) && buffer == tar
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
+    use crate::pack::tests::{noise, random};
 
-    /// Takes a few bytes at a time.
-    struct Slow(Vec<u8>);
-
-    impl Write for Slow {
-        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-            let n = buf.len().min(7);
-            self.0.extend_from_slice(&buf[..n]);
-            Ok(n)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+    #[test]
+    fn what_is_encoded_is_held() {
+        let noisy = random(100_000);
+        for bytes in [
+            &b"x"[..],
+            &[0; 1024],
+            &noise(300_000),
+            &noisy,
+            &noisy[..STORED_BYTES],
+        ] {
+            for level in [Level::Small, Level::Fast] {
+                let mut member = Vec::new();
+                Encoder::new(level).encode(bytes, &mut member);
+                assert!(is_of_level(&member, level));
+                assert!(holds(&member, bytes, &mut Vec::new()));
+                assert!(!holds(&member, &bytes[1..], &mut Vec::new()));
+                let mut out = Vec::new();
+                flate2::read::GzDecoder::new(&member[..])
+                    .read_to_end(&mut out)
+                    .unwrap();
+                assert_eq!(out, bytes);
+            }
         }
     }
 
     #[test]
-    fn writes_do_not_show_in_the_output() {
-        let bytes = super::super::tests::noise(300_000);
-        let outputs: Vec<Vec<u8>> = [1, 511, 65_536, 300_000]
-            .into_iter()
-            .map(|size| {
-                let mut gzip = Chunked::new(Slow(Vec::new()));
-                for piece in bytes.chunks(size) {
-                    gzip.write_all(piece).unwrap();
-                    gzip.flush().unwrap();
-                }
-                gzip.finish().unwrap().0
-            })
-            .collect();
-        assert_eq!(outputs[0][..10], [31, 139, 8, 0, 0, 0, 0, 0, 0, 255]);
-        assert!(outputs.iter().all(|output| *output == outputs[0]));
+    fn what_does_not_compress_is_stored() {
+        let bytes = random(100_000);
+        let mut member = Vec::new();
+        Encoder::new(Level::Small).encode(&bytes, &mut member);
+        assert_eq!(member.len(), bytes.len() + 10 + 2 * 5 + 8);
     }
 }

@@ -1,14 +1,14 @@
 //! What a slug holds, told from its bytes alone, and whether that is what a manifest says.
 
 use std::fmt::Display;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::ops::Range;
 
-use flate2::read::MultiGzDecoder;
-
-use super::members::{Limits, Member, MemberKind, Members};
+use super::entries::{Entries, Item, ItemKind, Limits};
+use super::source::Source;
 use super::{CHUNK_BYTES, Error};
 use crate::digest::{Digest, Hashing};
-use crate::slug::{Entry, EntryKind, FORMAT, Manifest, escape};
+use crate::slug::{Entry, EntryKind, FORMAT, Manifest, Member, Span, Summary, escape};
 
 /// Makes the manifest of a slug from its bytes; for a slug that [`super::pack`] made it equals the
 /// packer's.
@@ -27,49 +27,75 @@ pub fn manifest_of(slug: impl Read) -> Result<Manifest, Error> {
 /// # Errors
 /// As those of [`manifest_of`].
 pub fn manifest_within(slug: impl Read, limits: &Limits) -> Result<Manifest, Error> {
-    let tar = Hashing::new(MultiGzDecoder::new(Hashing::new(slug)));
-    let mut members = Members::new(tar, limits);
+    let mut items = Entries::new(Source::new(slug, limits.members), limits);
     let mut buffer = vec![0; CHUNK_BYTES];
-    let mut entries: Vec<Entry> = Vec::new();
-    while let Some(Member { path, kind, .. }) = members.next()? {
+    // With the places in the tar where each starts and ends.
+    let mut entries: Vec<(Entry, Range<u64>)> = Vec::new();
+    while let Some(Item { path, kind, .. }) = items.next()? {
+        let mut place = items.place();
         let kind = match kind {
-            MemberKind::Directory if path.is_empty() => continue,
-            MemberKind::Directory => EntryKind::Directory,
-            MemberKind::File {
+            ItemKind::Directory if path.is_empty() => continue,
+            ItemKind::Directory => EntryKind::Directory,
+            ItemKind::File {
                 executable,
                 size_bytes,
             } => EntryKind::File {
-                mode: if executable { "755" } else { "644" }.to_owned(),
+                executable,
                 size_bytes,
-                digest: digest(&mut members, &mut buffer)?,
+                digest: digest(&mut items, &mut buffer)?,
             },
-            MemberKind::Symlink { target } => EntryKind::Symlink {
+            ItemKind::Symlink { target } => EntryKind::Symlink {
                 target: escape(&target),
             },
-            MemberKind::HardLink { number, .. } => entries[number].kind.clone(),
+            ItemKind::HardLink { number, .. } => {
+                // Its content is there.
+                place = entries[number].1.clone();
+                entries[number].0.kind.clone()
+            }
         };
-        entries.push(Entry {
+        let entry = Entry {
             path: escape(&path),
             kind,
-        });
+            members: Span(0, 0),
+        };
+        entries.push((entry, place));
     }
-    let (gzip, diff_id, tar_bytes) = members.into_inner().finish();
-    let (_, digest, size_bytes) = gzip.into_inner().finish();
+    let whole = items.into_inner().finish();
+    let whole = whole.ok_or_else(|| Error::ReadSlug(io::ErrorKind::UnexpectedEof.into()))?;
+    let ends = whole
+        .members
+        .iter()
+        .scan(0, |end, member| {
+            *end += member.tar_bytes;
+            Some(*end)
+        })
+        .collect::<Vec<u64>>();
+    let member = |byte: u64| ends.partition_point(|end| *end <= byte) as u64;
+    let entries = entries
+        .into_iter()
+        .map(|(entry, place)| Entry {
+            members: Span(member(place.start), member(place.end - 1)),
+            ..entry
+        })
+        .collect();
     Ok(Manifest {
         format: FORMAT,
-        digest,
-        diff_id,
-        size_bytes,
-        tar_bytes,
         entries,
+        members: whole.members,
+        summary: Summary {
+            digest: whole.digest,
+            diff_id: whole.diff_id,
+            size_bytes: whole.size_bytes,
+            tar_bytes: whole.tar_bytes,
+        },
     })
 }
 
 /// Compares a slug with a manifest.
 ///
 /// # Errors
-/// [`Error::Mismatch`] names the first difference, from the inside out: an entry by its path, then
-/// the tar, then the compressed bytes. The others are those of [`manifest_of`].
+/// [`Error::Mismatch`] names the first difference, from the inside out: an entry by its path, a
+/// member by its number, then the tar, then the compressed bytes. The others are those of [`manifest_of`].
 pub fn verify(slug: impl Read, manifest: &Manifest) -> Result<(), Error> {
     let got = manifest_of(slug)?;
     compare("the format", &manifest.format, &got.format)?;
@@ -82,28 +108,55 @@ pub fn verify(slug: impl Read, manifest: &Manifest) -> Result<(), Error> {
             &describe(&got).unwrap_or_else(|| "missing".into()),
         )?;
     }
+    let count = manifest.members.len().max(got.members.len());
+    for number in 0..count {
+        let describe = |manifest: &Manifest| {
+            let member = manifest.members.get(number);
+            member.map_or_else(|| "missing".to_owned(), describe_member)
+        };
+        let what = format!("member {}", number + 1);
+        compare(&what, &describe(manifest), &describe(&got))?;
+    }
+    let (expected, got) = (&manifest.summary, &got.summary);
     compare(
         "the tar's size in bytes",
-        &manifest.tar_bytes,
+        &expected.tar_bytes,
         &got.tar_bytes,
     )?;
-    compare("the diff id", &manifest.diff_id, &got.diff_id)?;
-    compare("the size in bytes", &manifest.size_bytes, &got.size_bytes)?;
-    compare("the digest", &manifest.digest, &got.digest)
+    compare("the diff id", &expected.diff_id, &got.diff_id)?;
+    compare("the size in bytes", &expected.size_bytes, &got.size_bytes)?;
+    compare("the digest", &expected.digest, &got.digest)
 }
 
 /// Says all that a manifest says of an entry.
 fn describe(entry: &Entry) -> String {
-    let path = &entry.path;
-    match &entry.kind {
+    let Entry {
+        path,
+        kind,
+        members,
+    } = entry;
+    let Span(first, last) = members;
+    let what = match kind {
         EntryKind::File {
-            mode,
-            size_bytes,
-            digest,
-        } => format!("file {path} ({mode}, {size_bytes} bytes, {digest})"),
+            size_bytes, digest, ..
+        } => format!(
+            "file {path} ({}, {size_bytes} bytes, {digest})",
+            kind.mode()
+        ),
         EntryKind::Directory => format!("directory {path}"),
         EntryKind::Symlink { target } => format!("symlink {path} to {target}"),
-    }
+    };
+    format!("{what} in members {first} to {last}")
+}
+
+fn describe_member(member: &Member) -> String {
+    let Member {
+        offset,
+        size_bytes,
+        tar_bytes,
+        digest,
+    } = member;
+    format!("{digest} ({size_bytes} bytes from {offset} on, {tar_bytes} of the tar)")
 }
 
 fn compare<T: PartialEq + Display>(what: &str, expected: &T, got: &T) -> Result<(), Error> {
@@ -118,13 +171,13 @@ fn compare<T: PartialEq + Display>(what: &str, expected: &T, got: &T) -> Result<
 }
 
 /// Digests the content of the current file.
-fn digest<R: Read>(members: &mut Members<R>, buffer: &mut [u8]) -> Result<Digest, Error> {
+fn digest<R: Read>(items: &mut Entries<R>, buffer: &mut [u8]) -> Result<Digest, Error> {
     let mut content = Hashing::new(io::sink());
     loop {
-        let n = members.read(buffer)?;
+        let n = items.read(buffer)?;
         if n == 0 {
             return Ok(content.digest());
         }
-        content.write_all(&buffer[..n]).map_err(Error::ReadSlug)?;
+        content.see(&buffer[..n]);
     }
 }

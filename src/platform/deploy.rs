@@ -57,9 +57,20 @@ impl Platform {
             buildpacks: job.buildpacks,
             config: &config,
             cache: Some(&cache),
+            last: self.last_slug(job.app),
             scratch: scratch.path(),
         };
         pipeline::build(build, machine, &self.store, &watch, out)
+    }
+
+    /// The slug of the app's current release, where it is still there.
+    fn last_slug(&self, app: &App) -> Option<pipeline::Last> {
+        let release = self.ledger.current_release(&app.id).ok()?;
+        let slug = self.ledger.slug(&release.slug_id?).ok()?;
+        Some(pipeline::Last {
+            slug: self.store.path_of(&slug.record.digest),
+            manifest: self.store.path_of(&slug.record.manifest),
+        })
     }
 
     /// Ends a failed build: its lines, its record.

@@ -1,6 +1,6 @@
 //! A blob on its way into the store.
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -27,6 +27,14 @@ impl BlobWriter {
             store,
             file: Hashing::new(file),
         })
+    }
+
+    /// Opens what was written so far for reading, from its start.
+    ///
+    /// # Errors
+    /// The file that holds it is gone.
+    pub fn reader(&self) -> io::Result<File> {
+        self.file.inner().reopen()
     }
 
     /// Makes the bytes a blob of the store; returns once a crash can no longer undo it.

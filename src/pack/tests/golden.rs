@@ -1,13 +1,16 @@
-//! Golden digests: these bytes are format 0, on every machine and in every later version.
+//! Golden digests: these bytes are format 1, on every machine and in every later version.
 //!
 //! A digest that changes here changes the digest of every slug; it needs a new format and a line in
 //! CHANGELOG.md.
 
 use std::fs::{self, File, FileTimes};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::pack::{Error, Skipped, SkippedKind};
+use crate::digest::Digest;
+use crate::pack::{Error, Level, Options, Skipped, SkippedKind, pack_streamed, pack_with};
 
 /// A tree with one of everything.
 pub fn everything() -> Tree {
@@ -55,35 +58,42 @@ pub fn everything() -> Tree {
     ])
 }
 
-const EMPTY: &str = "sha256:4b242025f6779e8876f704e217483e04ec74cd1046a2aae1dbc0345e5842c04d";
+const EMPTY: &str = "sha256:bc213611ff1be54279b97bcbb9cba9b30ab08c917877a48f7807a534bb377cbb";
 const SMALL: [&str; 8] = [
-    "sha256:686fbfb87e67d94c0ceb0997e078a7b96972efb89ae62da1601537d13a47b598",
-    "sha256:b60a1852c9e493c6ec160fcd98b2985f4004f2a581160ee55999c144765e0d50",
-    "sha256:37f02ccc32da34bb4a49a8481995f798f91511a21d9256e37ed6989d2ec37843",
-    "sha256:b525c20cd466d36dcdaf97d84cd4b2d37b40a025614b14d9ab4fb152e4eb15e6",
-    "sha256:e73212908356b5e75ddf3e7d3099a6e8b151483262e5e37072fd6ac61c33f5aa",
-    "sha256:fad54dfe466e6bdd56844d10bbbe9b09b9fb407874e7eddb9e32af06784386c2",
-    "sha256:797af7fe40b8bffcf8ef451ba127ef0d3de7172da7fbf715181353f3356bb307",
-    "sha256:246883fdfde67f6fb290d226b0ede8734d61ad8b8cfd5c8a6a4eb51c9ca9f9e0",
+    "sha256:c550d9a3c7dbc3257f481ede2e81949f404bb0cff81de0314c0b8f81fea22ab5",
+    "sha256:48ac83614505ed0dc2431029cde5c16cab55d80e9a9e71b7b1021b35654638ea",
+    "sha256:8299433ded739e0769d3ce403c337d82d1926212f7a8bd0cd180e0dd2f75ed5d",
+    "sha256:7f2fb1f42bf7b5220b47b271a8acfcff2972b0172bbe46b6d2109fc81f17ad37",
+    "sha256:198f4e32af9d30f3ee0bb16b9bcd58e2d7566cd8d8d3a2bc0371ccd9c0f128c6",
+    "sha256:883ea0d1a30cfe845e4ae0a2022fb4ac448c9338b3f0a552e83a8b3496143f57",
+    "sha256:60071fccfc730bdc02dc8d4aea5fa879215b9e98e3d816564eb110a05472c96e",
+    "sha256:1b6322886344c76c26bab2482c2f4fd24d3e599eb95f9330c06de53e7fe7d76e",
 ];
-const EVERYTHING: &str = "sha256:dfc816024761a917383f33eead764607192f077b620f353c98af05c0728aa18c";
+const EVERYTHING: &str = "sha256:8c7dfb8c68b65487ec54b66a5ef531ca01ee1bad6a876289073264526d868ef3";
 const EVERYTHING_DIFF_ID: &str =
     "sha256:b7cf449cc0fad4467ca9804185bc78331aaacda1d37bcc8a674c4a9f0095c216";
 
 #[test]
 fn the_empty_tree() {
     let packed = packed(&Tree::new());
-    assert_eq!(packed.manifest.digest.to_string(), EMPTY);
-    assert_eq!(packed.manifest.tar_bytes, 3 * 512);
+    assert_eq!(packed.manifest.summary.digest.to_string(), EMPTY);
+    assert_eq!(packed.manifest.summary.tar_bytes, 3 * 512);
     assert_eq!(packed.manifest.entries, []);
 }
 
 #[test]
 fn a_tree_with_one_of_everything() {
     let packed = packed(&everything());
-    assert_eq!(packed.skipped, []);
-    assert_eq!(packed.manifest.diff_id.to_string(), EVERYTHING_DIFF_ID);
-    assert_eq!(packed.manifest.digest.to_string(), EVERYTHING);
+    let suid = Skipped {
+        path: "bin/suid".into(),
+        kind: SkippedKind::SetUserId,
+    };
+    assert_eq!(packed.skipped, [suid]);
+    assert_eq!(
+        packed.manifest.summary.diff_id.to_string(),
+        EVERYTHING_DIFF_ID
+    );
+    assert_eq!(packed.manifest.summary.digest.to_string(), EVERYTHING);
     insta::assert_snapshot!(packed.manifest.json());
 }
 
@@ -99,7 +109,7 @@ fn small_trees() {
         Tree::from([file("n".repeat(255), 0o644, "")]),
         Tree::from([file("x", 0o644, "x"), hard_link("y", "x")]),
     ];
-    let digests = trees.map(|tree| packed(&tree).manifest.digest.to_string());
+    let digests = trees.map(|tree| packed(&tree).manifest.summary.digest.to_string());
     assert_eq!(digests, SMALL);
 }
 
@@ -123,7 +133,53 @@ fn order_modes_and_times_of_the_disk_do_not_show() {
             .unwrap();
     }
     let packed = pack(dir.path(), Vec::new()).unwrap();
-    assert_eq!(packed.manifest.digest.to_string(), EVERYTHING);
+    assert_eq!(packed.manifest.summary.digest.to_string(), EVERYTHING);
+}
+
+/// A tree of some megabytes: many groups, pieces of a large file, bytes that do not compress.
+pub fn megabytes() -> Tree {
+    let mut tree = everything();
+    for n in 0..600_usize {
+        let content = noise(200 + n * 7919 % 12_000);
+        tree.extend([file(format!("lib/{}/module-{n}", n / 25), 0o644, content)]);
+    }
+    tree.extend([
+        file("large", 0o755, noise((3 << 20) + 12_345)),
+        file("lib/exactly", 0o644, noise(1 << 20)),
+        file("lib/just-above", 0o644, noise((1 << 20) + 1)),
+        file("random", 0o644, random(1_500_000)),
+        file("lib/random", 0o644, random(100_000)),
+        file("zeros", 0o644, vec![0; 5 << 20]),
+    ]);
+    tree
+}
+
+const MEGABYTES: [&str; 2] = [
+    "sha256:164cff1bbcd8e6b7d8a8b595583c7b3232bf96535515fa4f4ab668e6f85ca7de",
+    "sha256:c76d1b1023d06c2d5346570704039fd1597e6a5b088a8c66e9d801903411f23f",
+];
+
+#[test]
+fn megabytes_with_one_two_and_eight_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path(), &megabytes());
+    for (level, digest) in [Level::Small, Level::Fast].into_iter().zip(MEGABYTES) {
+        for threads in [1, 2, 8, 100] {
+            let options = Options {
+                level,
+                threads: NonZeroUsize::new(threads).unwrap(),
+                ..Options::default()
+            };
+            let packed = pack_with(dir.path(), Vec::new(), &options).unwrap();
+            assert_eq!(packed.manifest.summary.digest.to_string(), digest);
+            verify(&packed.out[..], &packed.manifest).unwrap();
+            let streamed = pack_streamed(dir.path(), Vec::new(), Vec::new(), &options).unwrap();
+            assert_eq!(streamed.summary, packed.manifest.summary);
+            assert_eq!(streamed.manifest_out, packed.manifest.json().as_bytes());
+            assert_eq!(streamed.manifest, Digest::of(&streamed.manifest_out));
+            assert_eq!((streamed.out, streamed.copied_members), (packed.out, 0));
+        }
+    }
 }
 
 #[test]
@@ -179,15 +235,20 @@ impl<F: FnMut()> Write for Meddler<F> {
 
 #[test]
 fn a_file_that_changes_is_named() {
-    for size_bytes in [0, 199_999, 200_001, 1_000_000] {
+    // Large enough to be read in pieces of which not all can be in memory.
+    let large = noise(20 << 20);
+    for size_bytes in [0, 199_999, 20 << 20, 30 << 20] {
         let dir = tempfile::tempdir().unwrap();
-        make(
-            dir.path(),
-            &Tree::from([file("file", 0o644, noise(200_000))]),
-        );
+        make(dir.path(), &Tree::from([file("file", 0o644, &large)]));
         let path = dir.path().join("file");
         let file = File::options().write(true).open(&path).unwrap();
-        let result = pack(dir.path(), Meddler(|| file.set_len(size_bytes).unwrap()));
+        // The kernel's clock, by which it writes times of change, may tick late.
+        std::thread::sleep(Duration::from_millis(20));
+        let meddle = || {
+            file.set_len(size_bytes).unwrap();
+            file.write_all_at(b"x", 0).unwrap();
+        };
+        let result = pack(dir.path(), Meddler(meddle));
         match result.map(|packed| packed.manifest) {
             Err(Error::Changed { path: named }) => assert_eq!(named, path),
             other => panic!("{size_bytes}: {other:?}"),

@@ -4,7 +4,9 @@ use tar::{EntryType, Header};
 
 use super::hostile::Archive;
 use super::*;
-use crate::pack::{Error, Limits, Refusal, extract, extract_within, manifest_within, pack_within};
+use crate::pack::{
+    Error, Limits, Options, Refusal, extract, extract_within, manifest_within, pack_with,
+};
 
 #[test]
 fn limits_hold_at_their_edge() {
@@ -16,6 +18,7 @@ fn limits_hold_at_their_edge() {
         entries,
         tar_bytes,
         name_bytes: 1,
+        members: 1,
     };
     let extracted = |limits| {
         let dir = tempfile::tempdir().unwrap();
@@ -74,6 +77,28 @@ fn directories_without_an_entry_count() {
     ));
 }
 
+fn pack_within(dir: &Path, limits: &Limits) -> Result<Packed<Vec<u8>>, Error> {
+    let options = Options {
+        limits: *limits,
+        ..Options::default()
+    };
+    pack_with(dir, Vec::new(), &options)
+}
+
+#[test]
+fn gzip_members_count() {
+    let slug = packed(&Tree::new()).out;
+    let limits = |members| Limits {
+        members,
+        ..Limits::default()
+    };
+    manifest_within(&slug[..], &limits(2)).unwrap();
+    assert!(matches!(
+        manifest_within(&slug[..], &limits(1)),
+        Err(Error::ReadSlug(_))
+    ));
+}
+
 #[test]
 fn what_is_packed_keeps_the_limits_of_what_is_read() {
     let tree = Tree::from([
@@ -87,8 +112,9 @@ fn what_is_packed_keeps_the_limits_of_what_is_read() {
         entries: 5,
         tar_bytes: 8 * 512,
         name_bytes: 3 + 7 + 7 + 3 + 3,
+        members: 2,
     };
-    let slug = pack_within(dir.path(), Vec::new(), &tight).unwrap().out;
+    let slug = pack_within(dir.path(), &tight).unwrap().out;
     manifest_within(&slug[..], &tight).unwrap();
     for limits in [
         Limits {
@@ -104,7 +130,7 @@ fn what_is_packed_keeps_the_limits_of_what_is_read() {
             ..tight
         },
     ] {
-        let packed = pack_within(dir.path(), Vec::new(), &limits).unwrap_err();
+        let packed = pack_within(dir.path(), &limits).unwrap_err();
         let read = manifest_within(&slug[..], &limits).unwrap_err();
         assert_eq!(packed.to_string(), read.to_string());
     }

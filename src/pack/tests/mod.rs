@@ -1,8 +1,10 @@
 //! Trees on the disk for the tests of this stage, and what is read back of them.
 
+mod delta;
 mod golden;
 mod hostile;
 mod limits;
+mod reuse;
 mod round_trip;
 mod unprivileged;
 
@@ -170,6 +172,18 @@ pub fn noise(bytes: usize) -> Vec<u8> {
     let next = move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8 & 0x3f
+    };
+    std::iter::repeat_with(next).take(bytes).collect()
+}
+
+/// Bytes that do not compress at all and are the same everywhere.
+pub fn random(bytes: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
     };
     std::iter::repeat_with(next).take(bytes).collect()
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::golden::everything;
 use super::*;
 use crate::pack::{Error, extract};
-use crate::slug::{EntryKind, MTIME_SECONDS};
+use crate::slug::{EntryKind, MTIME_SECONDS, Span};
 
 /// Unpacks a slug with GNU tar and gives back what is below `app/`.
 fn untar(slug: &[u8]) -> Tree {
@@ -157,21 +157,39 @@ fn the_first_difference_is_named() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(difference(&|m| m.format = 1), "the format");
+    assert_eq!(difference(&|m| m.format = 0), "the format");
     assert_eq!(difference(&|m| m.entries.swap(0, 1)), "entry 1");
     assert_eq!(
         difference(&|m| {
-            m.tar_bytes = 0;
+            m.summary.tar_bytes = 0;
             m.entries[1].kind = EntryKind::Directory;
         }),
         "entry 2"
     );
     let last = format!("entry {}", manifest.entries.len());
     assert_eq!(difference(&|m| drop(m.entries.pop())), last);
-    assert_eq!(difference(&|m| m.tar_bytes = 0), "the tar's size in bytes");
-    assert_eq!(difference(&|m| m.diff_id = m.digest), "the diff id");
-    assert_eq!(difference(&|m| m.size_bytes = 0), "the size in bytes");
-    assert_eq!(difference(&|m| m.digest = m.diff_id), "the digest");
+    assert_eq!(difference(&|m| m.members[0].offset = 1), "member 1");
+    assert_eq!(difference(&|m| m.members.truncate(1)), "member 2");
+    assert_eq!(
+        difference(&|m| m.entries[0].members = Span(0, 1)),
+        "entry 1"
+    );
+    assert_eq!(
+        difference(&|m| m.summary.tar_bytes = 0),
+        "the tar's size in bytes"
+    );
+    assert_eq!(
+        difference(&|m| m.summary.diff_id = m.summary.digest),
+        "the diff id"
+    );
+    assert_eq!(
+        difference(&|m| m.summary.size_bytes = 0),
+        "the size in bytes"
+    );
+    assert_eq!(
+        difference(&|m| m.summary.digest = m.summary.diff_id),
+        "the digest"
+    );
 }
 
 /// A component of a path: short and likely to meet another, of any bytes, or long.

@@ -1,4 +1,4 @@
-//! The members of a slug: the entries of its tar with every archive trick refused.
+//! The entries of a slug's tar, with every archive trick refused.
 //!
 //! What comes out can be written below an empty directory in its order without a check of the file
 //! system: no path leaves the app's root or goes through a symlink or file of the archive, no name
@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::ops::Range;
 
 use tar::EntryType;
 
@@ -26,21 +27,24 @@ pub struct Limits {
     pub tar_bytes: u64,
     /// Of all paths and link targets together, which are held in memory.
     pub name_bytes: u64,
+    /// Of gzip.
+    pub members: u64,
 }
 
 impl Default for Limits {
-    /// A million entries, a tar of 16 GiB, and 256 MiB of names.
+    /// A million entries and members, a tar of 16 GiB, and 256 MiB of names.
     fn default() -> Self {
         Self {
             entries: 1_000_000,
             tar_bytes: 16 << 30,
             name_bytes: 256 << 20,
+            members: 1_000_000,
         }
     }
 }
 
 impl Limits {
-    /// Checks all but the tar's size.
+    /// Checks the entries and their names.
     pub(super) fn check(&self, entries: u64, name_bytes: u64) -> Result<(), Error> {
         if entries > self.entries {
             let limit = self.entries;
@@ -54,14 +58,14 @@ impl Limits {
     }
 }
 
-/// A slug's members, being read.
-pub struct Members<R> {
+/// A slug's entries, being read.
+pub struct Entries<R> {
     archive: Archive<R>,
     limits: Limits,
     /// As [`Limits`] counts them, the app's root among them.
-    entries: u64,
+    counted: u64,
     name_bytes: u64,
-    /// How many members were given out, the root not counted.
+    /// How many entries were given out, the root not counted.
     given: usize,
     seen: HashMap<Vec<u8>, Seen>,
 }
@@ -72,21 +76,21 @@ enum Seen {
     /// Named by a path that goes through it; its own entry may follow.
     Parent,
     Directory,
-    /// The number of its member.
+    /// The number of its item.
     File(usize),
     Symlink,
 }
 
 /// Something to be made below the app's root; the root itself is the directory with an empty path.
-pub struct Member {
+pub struct Item {
     pub path: Vec<u8>,
-    pub kind: MemberKind,
+    pub kind: ItemKind,
     pub mtime_seconds: u64,
 }
 
-pub enum MemberKind {
+pub enum ItemKind {
     Directory,
-    /// Its content comes from [`Members::read`].
+    /// Its content comes from [`Entries::read`].
     File {
         executable: bool,
         size_bytes: u64,
@@ -96,45 +100,50 @@ pub enum MemberKind {
     },
     HardLink {
         target: Vec<u8>,
-        /// Which member the target is, the root not counted.
+        /// Which item the target is, the root not counted.
         number: usize,
     },
 }
 
-impl<R: Read> Members<R> {
-    /// Reads the members of a tar.
+impl<R: Read> Entries<R> {
+    /// Reads the entries of a tar.
     pub fn new(tar: R, limits: &Limits) -> Self {
         Self {
             archive: Archive::new(tar, limits.tar_bytes),
             limits: *limits,
-            entries: 0,
+            counted: 0,
             name_bytes: 0,
             given: 0,
             seen: HashMap::from([(Vec::new(), Seen::Parent)]),
         }
     }
 
-    /// What the tar is read from; all of it has been read once [`Members::next`] gave `None`.
+    /// What the tar is read from; all of it has been read once [`Entries::next`] gave `None`.
     pub fn into_inner(self) -> R {
         self.archive.into_inner()
     }
 
-    /// The next member; what is left of the current one's content is skipped.
-    pub fn next(&mut self) -> Result<Option<Member>, Error> {
+    /// Where in the tar the current entry is, from its first header to the end of its content.
+    pub fn place(&self) -> Range<u64> {
+        self.archive.place()
+    }
+
+    /// The next item; what is left of the current one's content is skipped.
+    pub fn next(&mut self) -> Result<Option<Item>, Error> {
         while let Some(raw) = self.archive.next()? {
-            self.entries += 1;
+            self.counted += 1;
             let is_directory = raw.kind == EntryType::Directory;
             // `tar -C dir .` starts with the directory above `./app/`.
             if is_directory && matches!(&raw.name[..], b"." | b"./") {
                 continue;
             }
             let name = raw.name.clone();
-            let member = self.member(raw).map_err(|source| Error::Refused {
+            let item = self.item(raw).map_err(|source| Error::Refused {
                 entry: escape(&name),
                 source,
             })?;
-            self.limits.check(self.entries, self.name_bytes)?;
-            return Ok(Some(member));
+            self.limits.check(self.counted, self.name_bytes)?;
+            return Ok(Some(item));
         }
         Ok(None)
     }
@@ -144,17 +153,17 @@ impl<R: Read> Members<R> {
         self.archive.read(buffer)
     }
 
-    fn member(&mut self, raw: Raw) -> Result<Member, Refusal> {
+    fn item(&mut self, raw: Raw) -> Result<Item, Refusal> {
         let path = relative(&raw.name)?;
         self.name_bytes += (path.len() + raw.link.len()) as u64;
         let (seen, kind) = match raw.kind {
-            EntryType::Directory => (Seen::Directory, MemberKind::Directory),
+            EntryType::Directory => (Seen::Directory, ItemKind::Directory),
             _ if path.is_empty() => return Err(Refusal::AppIsNoDirectory),
             EntryType::Regular => {
                 if raw.name.ends_with(b"/") {
                     return Err(Refusal::FileNamedAsDirectory);
                 }
-                let kind = MemberKind::File {
+                let kind = ItemKind::File {
                     executable: raw.executable,
                     size_bytes: raw.size_bytes,
                 };
@@ -166,7 +175,7 @@ impl<R: Read> Members<R> {
                         limit_bytes: PATH_BYTES,
                     });
                 }
-                (Seen::Symlink, MemberKind::Symlink { target: raw.link })
+                (Seen::Symlink, ItemKind::Symlink { target: raw.link })
             }
             EntryType::Link => {
                 let target = relative(&raw.link)?;
@@ -175,7 +184,7 @@ impl<R: Read> Members<R> {
                         target: escape(&raw.link),
                     });
                 };
-                (Seen::File(number), MemberKind::HardLink { target, number })
+                (Seen::File(number), ItemKind::HardLink { target, number })
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => return Err(Refusal::Device),
             other => {
@@ -184,14 +193,14 @@ impl<R: Read> Members<R> {
                 });
             }
         };
-        if raw.size_bytes > 0 && !matches!(kind, MemberKind::File { .. }) {
+        if raw.size_bytes > 0 && !matches!(kind, ItemKind::File { .. }) {
             return Err(Refusal::Content);
         }
         self.see(&path, seen)?;
         if !path.is_empty() {
             self.given += 1;
         }
-        Ok(Member {
+        Ok(Item {
             path,
             kind,
             mtime_seconds: raw.mtime_seconds,
@@ -216,7 +225,7 @@ impl<R: Read> Members<R> {
                     });
                 }
                 None => {
-                    self.entries += 1;
+                    self.counted += 1;
                     self.name_bytes += parent.len() as u64;
                     self.seen.insert(parent.to_vec(), Seen::Parent);
                 }

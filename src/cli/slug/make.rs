@@ -1,0 +1,105 @@
+//! Slugs made from directories and from other slugs.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::super::build::beside;
+use super::super::print;
+use super::{Pack, SlugError, buffered, open};
+use crate::digest::{Digest, Hashing};
+use crate::output::human_size;
+use crate::pack::{self, LastSlug, Level, Options, Patched};
+
+/// By way of other names, so that the last slug may be replaced by the new one.
+pub(super) fn pack(args: &Pack) -> Result<()> {
+    let last = args.last.as_deref().map(open_last).transpose()?;
+    let defaults = Options::default();
+    let options = Options {
+        level: if args.fast { Level::Fast } else { Level::Small },
+        threads: args.threads.unwrap_or(defaults.threads),
+        last: last.as_ref(),
+        ..defaults
+    };
+    let paths = [args.output.clone(), beside(&args.output, "manifest.json")];
+    let new = paths.clone().map(|path| beside(&path, "new"));
+    let packed = pack::pack_streamed(&args.dir, create(&new[0])?, create(&new[1])?, &options)?;
+    for skipped in &packed.skipped {
+        print::remark(&format!("Left out of the slug: {skipped}"));
+    }
+    for (new, path) in new.iter().zip(&paths) {
+        fs::rename(new, path).with_context(|| path.display().to_string())?;
+    }
+    Ok(print::print(format!(
+        "{}  {}\n",
+        packed.summary.digest,
+        args.output.display()
+    ))?)
+}
+
+fn open_last(file: &Path) -> Result<LastSlug> {
+    let manifest = buffered(&beside(file, "manifest.json"))?;
+    LastSlug::new(manifest, open(file)?).with_context(|| file.display().to_string())
+}
+
+fn create(path: &Path) -> Result<File> {
+    File::create(path).with_context(|| path.display().to_string())
+}
+
+pub(super) fn extract(file: &Path, dir: &Path, base: Option<&Path>) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    let done = match base {
+        None => pack::extract(buffered(file)?, dir)?,
+        Some(base) => pack::extract(patched(base, file)?, dir)?,
+    };
+    Ok(print::print(format!(
+        "{} entries in {}\n",
+        done.entries,
+        dir.display()
+    ))?)
+}
+
+pub(super) fn delta(from: &Path, to: &Path, output: &Path) -> Result<()> {
+    let before = pack::manifest_of(buffered(from)?)?;
+    let after = pack::manifest_of(buffered(to)?)?;
+    let mut out = Hashing::new(create(output)?);
+    let head = pack::delta(&before, &after, &open(to)?, &mut out)?;
+    Ok(print::print(format!(
+        "{}  {} ({} of {})\n",
+        head.to,
+        output.display(),
+        human_size(out.seen_bytes()),
+        human_size(head.size_bytes)
+    ))?)
+}
+
+pub(super) fn patch(from: &Path, delta: &Path, output: &Path) -> Result<()> {
+    let mut slug = patched(from, delta)?;
+    let new = beside(output, "new");
+    io::copy(&mut slug, &mut create(&new)?).with_context(|| new.display().to_string())?;
+    fs::rename(&new, output).with_context(|| output.display().to_string())?;
+    Ok(print::print(format!(
+        "{}  {}\n",
+        slug.head().to,
+        output.display()
+    ))?)
+}
+
+/// Opens a delta and makes sure that it is one from that slug.
+fn patched(from: &Path, delta: &Path) -> Result<Patched<BufReader<File>>> {
+    let patched = Patched::new(open(from)?, buffered(delta)?)?;
+    let got = digest(from)?;
+    let expected = patched.head().from;
+    if got != expected {
+        return Err(SlugError::OtherBase { expected, got }.into());
+    }
+    Ok(patched)
+}
+
+fn digest(path: &Path) -> Result<Digest> {
+    let mut file = Hashing::new(open(path)?);
+    io::copy(&mut file, &mut io::sink()).with_context(|| path.display().to_string())?;
+    Ok(file.digest())
+}

@@ -1,0 +1,143 @@
+//! Slugs packed with the last one at hand: the same bytes as from scratch, most of them copied.
+
+use std::fs::File;
+use std::io::Write;
+
+use super::golden::megabytes;
+use super::*;
+use crate::pack::{LastSlug, Level, Options, Streamed, pack_streamed};
+
+type Written = Streamed<Vec<u8>, Vec<u8>>;
+
+fn pack_after(tree: &Tree, level: Level, last: Option<&LastSlug>) -> Written {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path(), tree);
+    let options = Options {
+        level,
+        last,
+        ..Options::default()
+    };
+    pack_streamed(dir.path(), Vec::new(), Vec::new(), &options).unwrap()
+}
+
+fn on_disk(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+fn last(slug: &Written) -> LastSlug {
+    LastSlug::new(&slug.manifest_out[..], on_disk(&slug.out)).unwrap()
+}
+
+/// Packs `tree` from scratch and after `before`; says how many members were not copied.
+fn compressed(before: &Written, tree: &Tree) -> u64 {
+    let after = pack_after(tree, Level::Small, Some(&last(before)));
+    let scratch = pack_after(tree, Level::Small, None);
+    assert_eq!(after.summary, scratch.summary);
+    assert_eq!(after.out, scratch.out);
+    assert_eq!(after.manifest_out, scratch.manifest_out);
+    after.members - after.copied_members
+}
+
+#[test]
+fn what_did_not_change_is_copied() {
+    let tree = megabytes();
+    let before = pack_after(&tree, Level::Small, None);
+    assert!(before.members > 12, "{}", before.members);
+    // The end of the tar is not looked up.
+    assert_eq!(compressed(&before, &tree), 1);
+
+    let with = |path: &[u8], node: Option<Node>| {
+        let mut tree = tree.clone();
+        match node {
+            Some(node) => tree.insert(path.to_vec(), node),
+            None => tree.remove(path),
+        };
+        tree
+    };
+    let small = |content: &[u8]| Some(file("", 0o644, content).1);
+    let path = b"lib/3/module-80";
+    assert_eq!(compressed(&before, &with(path, small(b"new"))), 2);
+    assert_eq!(
+        compressed(&before, &with(b"lib/3/module-80x", small(b""))),
+        2
+    );
+    assert_eq!(compressed(&before, &with(path, None)), 2);
+    let linked = Some(link("", "module-81").1);
+    assert_eq!(compressed(&before, &with(path, linked)), 2);
+    // The same content, and now executable.
+    let Node::File { content, .. } = tree[&path[..]].clone() else {
+        unreachable!("a file")
+    };
+    let executable = Some(file("", 0o755, &content).1);
+    assert_eq!(compressed(&before, &with(path, executable)), 2);
+
+    let Node::File { mut content, .. } = tree[&b"large"[..]].clone() else {
+        unreachable!("a file")
+    };
+    content[(2 << 20) + 1] ^= 1;
+    let changed = with(b"large", Some(file("", 0o755, &content).1));
+    assert_eq!(compressed(&before, &changed), 2);
+    // Its header says the size, and its last piece has another end.
+    content.pop();
+    content[(2 << 20) + 1] ^= 1;
+    let shorter = with(b"large", Some(file("", 0o755, &content).1));
+    assert_eq!(compressed(&before, &shorter), 3);
+}
+
+#[test]
+fn the_first_group_is_not_any_other() {
+    // Both have one group with the same entry: one of them after the app's root.
+    let large = || file("a", 0o644, random(1_200_000));
+    let before = pack_after(
+        &Tree::from([large(), file("b", 0o644, "b")]),
+        Level::Small,
+        None,
+    );
+    assert_eq!(compressed(&before, &Tree::from([file("b", 0o644, "b")])), 2);
+}
+
+#[test]
+fn another_level_is_not_copied() {
+    let tree = megabytes();
+    let before = pack_after(&tree, Level::Fast, None);
+    assert_eq!(compressed(&before, &tree), before.members);
+}
+
+#[test]
+fn a_damaged_slug_is_not_carried_on() {
+    let tree = Tree::from([
+        file("large", 0o644, noise(1_500_000)),
+        file("small", 0o644, "small"),
+    ]);
+    let before = pack_after(&tree, Level::Small, None);
+    // The root, two pieces, a group and the end.
+    assert_eq!(before.members, 5);
+    let scratch = before.summary;
+    for at in [12, before.out.len() / 3, before.out.len() - 80] {
+        let mut damaged = before.out.clone();
+        damaged[at] ^= 1;
+        let damaged = LastSlug::new(&before.manifest_out[..], on_disk(&damaged)).unwrap();
+        let after = pack_after(&tree, Level::Small, Some(&damaged));
+        assert_eq!((after.summary, after.copied_members), (scratch, 3), "{at}");
+    }
+    let cut = LastSlug::new(&before.manifest_out[..], on_disk(&before.out[..100])).unwrap();
+    let after = pack_after(&tree, Level::Small, Some(&cut));
+    assert_eq!((after.summary, after.copied_members), (scratch, 1));
+}
+
+#[test]
+fn what_is_no_manifest_is_refused() {
+    let before = pack_after(&Tree::new(), Level::Small, None);
+    let manifest = String::from_utf8(before.manifest_out).unwrap();
+    for text in [
+        "",
+        "{}",
+        &manifest[..manifest.len() - 3],
+        &manifest.replace("\"format\":1", "\"format\":0"),
+        &manifest.replace('\n', ""),
+    ] {
+        assert!(LastSlug::new(text.as_bytes(), on_disk(&before.out)).is_err());
+    }
+}

@@ -1,0 +1,101 @@
+//! The built app's slug: packed into the store, within its limits.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::{Error, Limits};
+use crate::output::{Output, human_size};
+use crate::pack::{self, LastSlug, Streamed};
+use crate::slug::{self, Share, Sizes};
+use crate::store::{BlobWriter, Store};
+
+/// The app's last slug on this machine: what did not change is copied from it.
+#[derive(Debug, Clone)]
+pub struct Last {
+    pub slug: PathBuf,
+    pub manifest: PathBuf,
+}
+
+/// A slug and its manifest on their way into the store.
+pub(super) type Packed = Streamed<BlobWriter, BlobWriter>;
+
+/// Packs the tree of an app; nothing is in the store yet.
+pub(super) fn pack_app(app: &Path, last: Option<&Last>, store: &Store) -> Result<Packed> {
+    let last = last.and_then(|last| {
+        // Without it all is compressed, that is all.
+        open(last)
+            .inspect_err(|error| tracing::debug!(%error, ?last, "the last slug is not reused"))
+            .ok()
+    });
+    let options = pack::Options {
+        last: last.as_ref(),
+        ..pack::Options::default()
+    };
+    let (slug, manifest) = (store.writer()?, store.writer()?);
+    Ok(pack::pack_streamed(app, slug, manifest, &options)?)
+}
+
+fn open(last: &Last) -> io::Result<LastSlug> {
+    let manifest = BufReader::new(File::open(&last.manifest)?);
+    LastSlug::new(manifest, File::open(&last.slug)?)
+}
+
+/// Says how large the slug is, and what makes it so where that is too much.
+pub(super) fn check_size(
+    packed: &Packed,
+    last: Option<&Last>,
+    limits: &Limits,
+    out: &mut Output<'_>,
+) -> Result<()> {
+    let got_bytes = packed.summary.size_bytes;
+    if got_bytes > limits.slug_bytes {
+        return Err(Error::SlugTooLarge {
+            got_bytes,
+            limit_bytes: limits.slug_bytes,
+            breakdown: breakdown(packed, last),
+        }
+        .into());
+    }
+    out.detail(&format!("Done: {}", human_size(got_bytes)))?;
+    if got_bytes > limits.slug_warning_bytes {
+        out.problem(&format!(
+            "Warning: Your slug size ({}) exceeds our soft limit ({}) which may affect boot time.",
+            human_size(got_bytes),
+            human_size(limits.slug_warning_bytes)
+        ))?;
+        for line in breakdown(packed, last) {
+            out.problem(&line)?;
+        }
+    }
+    Ok(())
+}
+
+/// The largest directories, and what has grown since the last release.
+fn breakdown(packed: &Packed, last: Option<&Last>) -> Vec<String> {
+    // What cannot be read is not told; the size itself was.
+    let now = packed.manifest_out.reader().and_then(sizes);
+    let Ok(now) = now else { return Vec::new() };
+    let mut lines = vec!["The largest directories, before compression:".to_owned()];
+    lines.extend(now.largest().iter().map(|share| told(share, "")));
+    let before = last.and_then(|last| sizes(File::open(&last.manifest).ok()?).ok());
+    let grown = before.map(|before| now.grown_since(&before).largest());
+    if let Some(grown) = grown.filter(|grown| !grown.is_empty()) {
+        lines.push("Grown since the last release:".to_owned());
+        lines.extend(grown.iter().map(|share| told(share, "+")));
+    }
+    lines
+}
+
+fn told(share: &Share, sign: &str) -> String {
+    let size = format!("{sign}{}", human_size(share.size_bytes));
+    format!("{size:>9} {}", share.path)
+}
+
+fn sizes(manifest: File) -> io::Result<Sizes> {
+    let mut sizes = Sizes::default();
+    slug::read(BufReader::new(manifest), |entry| sizes.add(&entry))?;
+    Ok(sizes)
+}

@@ -1,0 +1,418 @@
+//! The manifest: what a slug is, as far as its bytes tell.
+//!
+//! As JSON it is one document with a line for each entry and each member, and its digests at the
+//! end, so that it can be written while the slug is and read without being held in memory.
+
+use std::io::{self, BufRead, Write};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// What a slug is, as far as its bytes tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format: u32,
+    /// In the order of the tar: sorted by path, byte by byte.
+    pub entries: Vec<Entry>,
+    /// The gzip members, in their order.
+    pub members: Vec<Member>,
+    #[serde(flatten)]
+    pub summary: Summary,
+}
+
+/// A slug's digests and sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Of the compressed bytes.
+    pub digest: Digest,
+    /// Of the tar inside, as OCI's layers have it.
+    pub diff_id: Digest,
+    /// Size of the compressed bytes.
+    pub size_bytes: u64,
+    /// Size of the tar inside.
+    pub tar_bytes: u64,
+}
+
+/// One gzip member of a slug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Where it starts in the slug.
+    pub offset: u64,
+    /// Of its compressed bytes.
+    pub size_bytes: u64,
+    /// Of its piece of the tar.
+    pub tar_bytes: u64,
+    /// Of its compressed bytes.
+    pub digest: Digest,
+}
+
+/// The members that an entry is in, by their places from 0: the first and the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span(pub u64, pub u64);
+
+/// One file, directory or symlink of a slug.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Line", into = "Line")]
+pub struct Entry {
+    /// Relative to the app's root, without `./app/`, and escaped by [`super::escape`].
+    pub path: String,
+    pub kind: EntryKind,
+    pub members: Span,
+}
+
+/// What an entry is. Modes are reduced to 644 and 755.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryKind {
+    File {
+        /// Whether its mode is 755.
+        executable: bool,
+        size_bytes: u64,
+        digest: Digest,
+    },
+    Directory,
+    Symlink {
+        /// Escaped by [`super::escape`].
+        target: String,
+    },
+}
+
+/// An entry as it stands in JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    path: String,
+    r#type: Type,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+    members: Span,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Type {
+    File,
+    Directory,
+    Symlink,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Mode {
+    #[serde(rename = "644")]
+    Plain,
+    #[serde(rename = "755")]
+    Executable,
+}
+
+impl From<Entry> for Line {
+    fn from(entry: Entry) -> Self {
+        let empty = Self {
+            path: entry.path,
+            r#type: Type::Directory,
+            mode: None,
+            size_bytes: None,
+            digest: None,
+            target: None,
+            members: entry.members,
+        };
+        match entry.kind {
+            EntryKind::Directory => empty,
+            EntryKind::File {
+                executable,
+                size_bytes,
+                digest,
+            } => Self {
+                r#type: Type::File,
+                mode: Some(if executable {
+                    Mode::Executable
+                } else {
+                    Mode::Plain
+                }),
+                size_bytes: Some(size_bytes),
+                digest: Some(digest),
+                ..empty
+            },
+            EntryKind::Symlink { target } => Self {
+                r#type: Type::Symlink,
+                target: Some(target),
+                ..empty
+            },
+        }
+    }
+}
+
+impl TryFrom<Line> for Entry {
+    type Error = &'static str;
+
+    fn try_from(line: Line) -> Result<Self, Self::Error> {
+        let kind = match line {
+            Line {
+                r#type: Type::File,
+                mode: Some(mode),
+                size_bytes: Some(size_bytes),
+                digest: Some(digest),
+                target: None,
+                ..
+            } => EntryKind::File {
+                executable: matches!(mode, Mode::Executable),
+                size_bytes,
+                digest,
+            },
+            Line {
+                r#type: Type::Symlink,
+                mode: None,
+                size_bytes: None,
+                digest: None,
+                target: Some(target),
+                ..
+            } => EntryKind::Symlink { target },
+            Line {
+                r#type: Type::Directory,
+                mode: None,
+                size_bytes: None,
+                digest: None,
+                target: None,
+                ..
+            } => EntryKind::Directory,
+            _ => return Err("an entry whose fields are not those of its type"),
+        };
+        Ok(Self {
+            path: line.path,
+            kind,
+            members: line.members,
+        })
+    }
+}
+
+impl EntryKind {
+    /// `"644"` or `"755"`; what a symlink has is not told.
+    #[must_use]
+    pub fn mode(&self) -> &'static str {
+        match self {
+            Self::File {
+                executable: false, ..
+            } => "644",
+            _ => "755",
+        }
+    }
+}
+
+impl Manifest {
+    /// Writes the manifest as the JSON that is stored and digested.
+    ///
+    /// # Panics
+    /// Never: no value of a manifest is one that JSON cannot say.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let never = "memory takes all bytes";
+        let mut writer = ManifestWriter::new(Vec::new(), self.format);
+        for entry in &self.entries {
+            writer.entry(entry).expect(never);
+        }
+        let text = writer.finish(&self.members, &self.summary).expect(never);
+        String::from_utf8(text).expect("JSON is text")
+    }
+}
+
+/// Writes a manifest's JSON piece by piece.
+pub struct ManifestWriter<W> {
+    out: W,
+    /// Lines that are not written yet.
+    buffer: Vec<u8>,
+    first: bool,
+}
+
+/// How many bytes are gathered before they are written.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+impl<W: Write> ManifestWriter<W> {
+    /// Starts a manifest.
+    pub fn new(out: W, format: u32) -> Self {
+        Self {
+            out,
+            buffer: format!("{{\"format\":{format},\"entries\":[").into_bytes(),
+            first: true,
+        }
+    }
+
+    /// Writes the next entry.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+        self.value(entry)
+    }
+
+    fn value(&mut self, value: &impl Serialize) -> io::Result<()> {
+        self.buffer
+            .extend(if self.first { &b"\n"[..] } else { b",\n" });
+        self.first = false;
+        serde_json::to_writer(&mut self.buffer, value)?;
+        if self.buffer.len() < BUFFER_BYTES {
+            return Ok(());
+        }
+        self.out.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes the members and the digests and gives back what they were written to.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn finish(mut self, members: &[Member], summary: &Summary) -> io::Result<W> {
+        self.buffer.extend(b"\n],\"members\":[");
+        self.first = true;
+        for member in members {
+            self.value(member)?;
+        }
+        let text = serde_json::to_string(summary)?;
+        // Its fields follow the others'.
+        let text = format!("\n],{}\n", text.trim_start_matches('{'));
+        self.buffer.extend(text.as_bytes());
+        self.out.write_all(&self.buffer)?;
+        Ok(self.out)
+    }
+}
+
+/// Reads a manifest as [`ManifestWriter`] writes it, giving each entry to `each`, and returns its
+/// format, members and digests.
+///
+/// # Errors
+/// Those of `json`, or [`io::ErrorKind::InvalidData`]: it is no manifest, or was laid out by
+/// something else.
+pub fn read(
+    mut json: impl BufRead,
+    mut each: impl FnMut(Entry),
+) -> io::Result<(u32, Vec<Member>, Summary)> {
+    let mut line = Vec::new();
+    let mut next = |line: &mut Vec<u8>| -> io::Result<()> {
+        line.clear();
+        json.read_until(b'\n', line)?;
+        match line.pop() {
+            Some(b'\n') => Ok(()),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    };
+    next(&mut line)?;
+    let format = line
+        .strip_prefix(b"{\"format\":")
+        .and_then(|rest| rest.strip_suffix(b",\"entries\":["))
+        .ok_or(io::ErrorKind::InvalidData)?;
+    let format = serde_json::from_slice(format)?;
+    loop {
+        next(&mut line)?;
+        if line.starts_with(b"]") {
+            break;
+        }
+        each(serde_json::from_slice(
+            line.strip_suffix(b",").unwrap_or(&line),
+        )?);
+    }
+    let mut members = Vec::new();
+    loop {
+        next(&mut line)?;
+        if line.starts_with(b"]") {
+            break;
+        }
+        members.push(serde_json::from_slice(
+            line.strip_suffix(b",").unwrap_or(&line),
+        )?);
+    }
+    let rest = line.strip_prefix(b"],").ok_or(io::ErrorKind::InvalidData)?;
+    let summary = serde_json::from_slice(&[b"{", rest].concat())?;
+    Ok((format, members, summary))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slug::FORMAT;
+
+    #[test]
+    fn a_manifest_survives_its_json() {
+        let digest = Digest::of(b"");
+        let manifest = Manifest {
+            format: FORMAT,
+            entries: vec![
+                Entry {
+                    path: "bin".into(),
+                    kind: EntryKind::Directory,
+                    members: Span(0, 0),
+                },
+                Entry {
+                    path: "bin/web".into(),
+                    kind: EntryKind::File {
+                        executable: true,
+                        size_bytes: 0,
+                        digest,
+                    },
+                    members: Span(0, 1),
+                },
+                Entry {
+                    path: "current".into(),
+                    kind: EntryKind::Symlink {
+                        target: "bin".into(),
+                    },
+                    members: Span(1, 1),
+                },
+            ],
+            members: vec![Member {
+                offset: 0,
+                size_bytes: 1,
+                tar_bytes: 2,
+                digest,
+            }],
+            summary: Summary {
+                digest,
+                diff_id: digest,
+                size_bytes: 1,
+                tar_bytes: 2,
+            },
+        };
+        let json = manifest.json();
+        assert_eq!(serde_json::from_str::<Manifest>(&json).unwrap(), manifest);
+        let mut entries = Vec::new();
+        let (format, members, summary) =
+            read(json.as_bytes(), |entry| entries.push(entry)).unwrap();
+        assert_eq!(
+            Manifest {
+                format,
+                entries,
+                members,
+                summary
+            },
+            manifest
+        );
+        insta::assert_snapshot!(json, @r#"
+        {"format":1,"entries":[
+        {"path":"bin","type":"directory","members":[0,0]},
+        {"path":"bin/web","type":"file","mode":"755","size_bytes":0,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","members":[0,1]},
+        {"path":"current","type":"symlink","target":"bin","members":[1,1]}
+        ],"members":[
+        {"offset":0,"size_bytes":1,"tar_bytes":2,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}
+        ],"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","diff_id":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size_bytes":1,"tar_bytes":2}
+        "#);
+        for end in 0..json.len() {
+            assert!(read(&json.as_bytes()[..end], |_| ()).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn fields_of_another_type_are_refused() {
+        for line in [
+            r#"{"path":"x","type":"file","members":[0,0]}"#,
+            r#"{"path":"x","type":"directory","mode":"755","members":[0,0]}"#,
+            r#"{"path":"x","type":"symlink","members":[0,0]}"#,
+            r#"{"path":"x","type":"device","members":[0,0]}"#,
+        ] {
+            assert!(serde_json::from_str::<Entry>(line).is_err(), "{line}");
+        }
+    }
+}
