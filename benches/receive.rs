@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use gix::ObjectId;
+use slugline::fault::Faults;
 use slugline::receive::{self, Limits, Quarantine, ReportStatus, Request};
 use support::git;
 
@@ -77,12 +78,20 @@ fn ingest(criterion: &mut Criterion) {
     let stop = AtomicBool::new(false);
     let limits = Limits::default();
     let receive = |repo: &Path| {
-        Quarantine::receive(repo, &mut &pack[..], &request, &limits, &stop).expect("received")
+        Quarantine::receive(
+            repo,
+            &mut &pack[..],
+            &request,
+            &limits,
+            &stop,
+            Faults::default(),
+        )
+        .expect("received")
     };
 
     let repo = new_repo(dir.path());
     receive(&repo).promote().expect("promoted");
-    receive::apply(&repo, &request.commands).expect("moved");
+    receive::apply(&repo, &request.commands, Faults::default()).expect("moved");
     let objects = git(&repo, &["rev-list", "--objects", "main"], b"");
     assert_eq!(objects.split(|byte| *byte == b'\n').count() - 1, OBJECTS);
 

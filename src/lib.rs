@@ -7,8 +7,8 @@
 //! - the sentence: [`pipeline`], one build from top to bottom
 //! - stages: [`receive`], [`checkout`], [`detect`], [`compile`], [`pack`], [`store`]
 //! - tools: [`sandbox`]
-//! - vocabulary: [`app`], [`buildpack`], [`config`], [`digest`], [`output`], [`procfile`],
-//!   [`release`], [`slug`]
+//! - vocabulary: [`app`], [`buildpack`], [`config`], [`digest`], [`fault`], [`output`],
+//!   [`procfile`], [`release`], [`slug`]
 
 pub mod app;
 pub mod buildpack;
@@ -19,6 +19,7 @@ pub mod config;
 pub mod detect;
 pub mod digest;
 pub mod failure;
+pub mod fault;
 #[cfg(test)]
 mod fixture;
 pub mod http;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use super::client::{ClientError, Token};
 use super::server_url::ServerUrl;
+use crate::fault::Faults;
 use crate::platform::data::ADMIN_TOKEN;
 
 /// The server that is called where `SLUGLINE_URL` names none.
@@ -54,6 +55,19 @@ pub(super) fn port() -> Option<String> {
 /// What the server logs, in `tracing`'s words: `info`, `slugline=debug`.
 pub(super) fn log_filter() -> String {
     text_of("SLUGLINE_LOG").unwrap_or_else(|| "info".to_owned())
+}
+
+/// The step of a push at which a test wants the server to die.
+#[cfg(debug_assertions)]
+pub(super) fn faults() -> Faults {
+    let step = text_of("SLUGLINE_FAULT").and_then(|name| name.parse().ok());
+    step.map_or_else(Faults::default, Faults::at)
+}
+
+/// Nobody asks for a death in a build that people use.
+#[cfg(not(debug_assertions))]
+pub(super) fn faults() -> Faults {
+    Faults::default()
 }
 
 /// This program's file.

@@ -95,6 +95,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             pack_bytes: settings.push_limit_bytes,
             ..receive::Limits::default()
         },
+        faults: environment::faults(),
         explain,
     };
     let platform = Arc::new(Platform::open(data, options)?);

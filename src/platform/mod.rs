@@ -25,6 +25,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
+use crate::fault::Faults;
 use crate::output::Failure;
 use crate::pipeline::Machine;
 use crate::receive;
@@ -42,6 +43,8 @@ pub struct Options {
     /// Whether the first push to an unknown name makes the app.
     pub create_on_push: bool,
     pub receive: receive::Limits,
+    /// Where a test wants a push to die.
+    pub faults: Faults,
     /// Turns an error into what a person reads; the edge knows how.
     pub explain: fn(&anyhow::Error) -> Failure,
 }

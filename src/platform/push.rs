@@ -13,6 +13,7 @@ use super::Platform;
 use super::deploy::{Job, announce};
 use super::ledger::{App, Deploy, Deployed, RefCommand, RefIntent, SourceKind};
 use super::queue::Left;
+use crate::fault::Step;
 use crate::output::Output;
 use crate::pipeline::Source;
 use crate::receive::{self, Command, Quarantine, Request, Status};
@@ -89,8 +90,10 @@ impl Platform {
         if statuses.iter().all(Result::is_err) {
             return Ok(statuses);
         }
-        let limits = &self.options.receive;
-        let quarantine = Quarantine::receive(&repository, pack, request, limits, cancel.flag())
+        let (limits, faults) = (&self.options.receive, self.options.faults);
+        faults.reach(Step::Commands);
+        let stop = cancel.flag();
+        let quarantine = Quarantine::receive(&repository, pack, request, limits, stop, faults)
             .context("receiving the pack")?;
         let allowed = request
             .commands
@@ -104,7 +107,8 @@ impl Platform {
         let Some(target) = receive::to_build(&allowed) else {
             skip_notice(&allowed, &mut Output::new(progress))?;
             quarantine.promote()?;
-            receive::apply(&repository, &allowed)?;
+            receive::apply(&repository, &allowed, faults)?;
+            faults.reach(Step::Closed);
             return Ok(statuses);
         };
         let commit = target.new.expect("a command that builds has a new value");
@@ -139,6 +143,7 @@ impl Platform {
             release.user,
         );
         let build = created.map_err(|error| self.refuse(&error.into(), progress))?;
+        self.options.faults.reach(Step::Build);
         let _under_way = self.under_way(&build, release.cancel);
         let mut log = match self.logs.start(&build.id, progress) {
             Ok(log) => log,
@@ -181,6 +186,7 @@ impl Platform {
             cancel: release.cancel,
         };
         let built = self.build(job, out)?;
+        self.options.faults.reach(Step::Slug);
 
         quarantine.keep()?;
         let commands = release.allowed.iter().map(ref_command).collect::<Vec<_>>();
@@ -201,6 +207,7 @@ impl Platform {
                 return Err(error.into());
             }
         };
+        self.options.faults.reach(Step::Committed);
         // From here on the deploy is a fact: what fails now is completed at the next start.
         if let Err(error) = self.move_refs(&repository, quarantine, release.allowed, &deployed) {
             tracing::error!(release = %deployed.release.version, error = format!("{error:#}"), "a release waits for the next start");
@@ -223,10 +230,11 @@ impl Platform {
         deployed: &Deployed,
     ) -> Result<()> {
         quarantine.promote()?;
-        receive::apply(repository, commands)?;
+        receive::apply(repository, commands, self.options.faults)?;
         if let Some(intent) = &deployed.intent {
             self.ledger.close_intent(&intent.id)?;
         }
+        self.options.faults.reach(Step::Closed);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use gix::ObjectId;
 
 use super::Platform;
 use super::ledger::{Intent, RefCommand};
+use crate::fault::Step;
 use crate::output::{Blame, Failure};
 use crate::receive::{self, Command, Quarantine};
 use crate::sandbox::remove_tree;
@@ -54,17 +55,18 @@ impl Platform {
     }
 
     fn complete(&self, intent: &Intent) -> Result<()> {
-        let repository = self.data.repository(&intent.app_id);
+        let (repository, faults) = (self.data.repository(&intent.app_id), self.options.faults);
         if let Some(quarantine) = Quarantine::adopt(&repository, &intent.quarantine) {
-            quarantine.promote()?;
+            quarantine.with_faults(faults).promote()?;
         }
         let commands = intent
             .commands
             .iter()
             .map(command)
             .collect::<Result<Vec<_>>>()?;
-        receive::apply(&repository, &commands)?;
+        receive::apply(&repository, &commands, faults)?;
         self.ledger.close_intent(&intent.id)?;
+        faults.reach(Step::Closed);
         Ok(())
     }
 

@@ -11,6 +11,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use crate::fault::{Faults, Step};
+
 use super::{Error, Limits, Request, ingest, io_error, objects, open_objects, sync_dir, sync_file};
 
 const PREFIX: &str = "incoming-";
@@ -26,6 +28,7 @@ pub struct Quarantine {
     /// `incoming-<random>`.
     name: String,
     kept: bool,
+    faults: Faults,
 }
 
 impl Quarantine {
@@ -42,20 +45,24 @@ impl Quarantine {
         request: &Request,
         limits: &Limits,
         stop: &AtomicBool,
+        faults: Faults,
     ) -> Result<Self, Error> {
-        let quarantine = Self::create(repo_dir)?;
+        let quarantine = Self::create(repo_dir)?.with_faults(faults);
+        faults.reach(Step::Quarantine);
         if !request.has_pack() {
             ingest::require_no_pack(reader)?;
             return Ok(quarantine);
         }
         let bases = open_objects(&repo_dir.join("objects"))?;
         let index = ingest::ingest(reader, &quarantine.pack_dir(), bases, limits, stop)?;
+        faults.reach(Step::Pack);
         let odb = open_objects(&quarantine.dir)?;
         if let Some(index) = index {
             objects::check_pack(&index, &odb, limits, stop)
                 .map_err(|error| objects::explain(error, request))?;
         }
         objects::check_tips(&request.commands, &odb, repo_dir)?;
+        faults.reach(Step::Objects);
         Ok(quarantine)
     }
 
@@ -69,7 +76,15 @@ impl Quarantine {
             dir,
             name: name.to_owned(),
             kept: true,
+            faults: Faults::default(),
         })
+    }
+
+    /// Dies where a test asks for it.
+    #[must_use]
+    pub fn with_faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
     }
 
     /// The directory from which the new objects and those of the repository can be read.
@@ -107,6 +122,7 @@ impl Quarantine {
         sync_dir(&self.dir)?;
         sync_dir(&self.objects())?;
         self.kept = true;
+        self.faults.reach(Step::Kept);
         Ok(())
     }
 
@@ -129,15 +145,18 @@ impl Quarantine {
         self.keep()?;
         let to = self.objects().join("pack");
         // A pack without an index is not seen; an index without its pack would be an error.
-        for suffix in ["pack", "idx"] {
+        for (suffix, step) in [("pack", Step::PackMoved), ("idx", Step::IndexMoved)] {
             for name in self.files(suffix)? {
                 let from = self.pack_dir().join(&name);
                 fs::rename(&from, to.join(name)).map_err(io_error("promoting", &from))?;
             }
             sync_dir(&to)?;
+            self.faults.reach(step);
         }
         fs::remove_dir_all(&self.dir).map_err(io_error("removing", &self.dir))?;
-        sync_dir(&self.objects())
+        sync_dir(&self.objects())?;
+        self.faults.reach(Step::Promoted);
+        Ok(())
     }
 
     fn create(repo_dir: &Path) -> Result<Self, Error> {
@@ -154,6 +173,7 @@ impl Quarantine {
             name: name.to_string_lossy().into_owned(),
             dir,
             kept: false,
+            faults: Faults::default(),
         };
         for part in ["pack", "info"] {
             let dir = quarantine.dir.join(part);

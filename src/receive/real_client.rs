@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::fault::Faults;
 use crate::fixture::{commit_file, git, git_command, git_line, source_repo};
 
 /// What the client printed, for programs and for people.
@@ -104,7 +105,14 @@ fn serve(repo: &Path, body: &[u8], answer: &mut Vec<u8>) {
     let request = Request::read(&mut reader, &limits).unwrap().unwrap();
     let mut statuses = check(repo, &request).unwrap();
     let stop = AtomicBool::new(false);
-    let received = Quarantine::receive(repo, &mut reader, &request, &limits, &stop);
+    let received = Quarantine::receive(
+        repo,
+        &mut reader,
+        &request,
+        &limits,
+        &stop,
+        Faults::default(),
+    );
     let unpack = received.as_ref().map(drop).map_err(Error::one_line);
     let mut progress = SideBand::new(&mut *answer, request.side_band);
     match received {
@@ -114,7 +122,7 @@ fn serve(repo: &Path, body: &[u8], answer: &mut Vec<u8>) {
                 .map(|(command, _)| command.clone())
                 .collect();
             quarantine.promote().unwrap();
-            apply(repo, &moved).unwrap();
+            apply(repo, &moved, Faults::default()).unwrap();
             writeln!(progress, "-----> Received").unwrap();
         }
         Err(_) => statuses.fill(Err("unpacker error".to_owned())),

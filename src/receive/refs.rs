@@ -8,6 +8,8 @@ use gix::ObjectId;
 use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target};
 
+use crate::fault::{Faults, Step};
+
 use super::{Command, Error, checks, git_error, open, sync_dir, sync_file};
 
 /// Moves the refs, all of them or none, and makes that durable.
@@ -17,7 +19,7 @@ use super::{Command, Error, checks, git_error, open, sync_dir, sync_file};
 ///
 /// # Errors
 /// A ref is neither where its command saw it nor where it should go, or the machine's fault.
-pub fn apply(repo_dir: &Path, commands: &[Command]) -> Result<(), Error> {
+pub fn apply(repo_dir: &Path, commands: &[Command], faults: Faults) -> Result<(), Error> {
     let torn = commands
         .iter()
         .map(|command| remove_torn(repo_dir, &command.name))
@@ -38,6 +40,7 @@ pub fn apply(repo_dir: &Path, commands: &[Command]) -> Result<(), Error> {
     }
     repo.edit_references_as(edits, None)
         .map_err(git_error("moving the refs of", repo_dir))?;
+    faults.reach(Step::Refs);
     for command in commands {
         sync(repo_dir, &command.name)?;
     }
@@ -46,7 +49,9 @@ pub fn apply(repo_dir: &Path, commands: &[Command]) -> Result<(), Error> {
         sync_file(&packed)?;
     }
     point_head(repo_dir, &open(repo_dir)?)?;
-    sync_dir(repo_dir)
+    sync_dir(repo_dir)?;
+    faults.reach(Step::RefsSynced);
+    Ok(())
 }
 
 /// Lets `HEAD` name the branch that is deployed, so that a clone checks it out: `master` where only

@@ -16,6 +16,7 @@ mod digests;
 mod failures;
 mod layout;
 mod push;
+mod receiver_crash;
 mod running;
 mod sandbox;
 mod server;

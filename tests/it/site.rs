@@ -63,6 +63,12 @@ impl Site {
 
     /// Starts the server, on a free port, and waits until it listens.
     pub fn start(&mut self, arguments: &[&str]) {
+        let listens = self.try_start(arguments, &[]);
+        assert!(listens, "no server: {}", self.server_log());
+    }
+
+    /// Starts the server with more environment; says whether it lived until it listened.
+    pub fn try_start(&mut self, arguments: &[&str], env: &[(&str, &str)]) -> bool {
         let mut server = self.command(Path::new(SLUGLINE));
         let log = fs::File::options()
             .append(true)
@@ -74,6 +80,7 @@ impl Site {
             .args(arguments);
         server
             .env("SLUGLINE_LOG", "debug")
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log);
@@ -83,10 +90,32 @@ impl Site {
             .read_line(&mut line)
             .unwrap();
         let url = line.trim().strip_prefix("Slugline listens on ");
-        self.url = url
-            .unwrap_or_else(|| panic!("no server: {}", self.server_log()))
-            .to_owned();
+        let listens = url.map(|url| url.clone_into(&mut self.url)).is_some();
         self.server = Some(server);
+        listens
+    }
+
+    /// Waits until the server has ended by itself, and gives the signal that ended it.
+    pub fn wait_for_end(&mut self) -> Option<i32> {
+        use std::os::unix::process::ExitStatusExt as _;
+        let status = self.server.take().unwrap().wait().unwrap();
+        status.signal()
+    }
+
+    /// Runs git in one of the site's directories, with the admin token.
+    pub fn git_in(&self, dir: &Path, arguments: &[&str]) -> Ran {
+        Ran::new(self.git_command_in(dir, arguments).output().unwrap())
+    }
+
+    /// The same, to be run by the caller.
+    pub fn git_command_in(&self, dir: &Path, arguments: &[&str]) -> Command {
+        let mut command = self.command(Path::new("git"));
+        let header = format!("http.extraHeader=Authorization: Bearer {}", self.token());
+        command
+            .current_dir(dir)
+            .args(["-c", &header])
+            .args(arguments);
+        command
     }
 
     /// Sends the server a signal and waits for its end.

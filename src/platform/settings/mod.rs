@@ -27,9 +27,12 @@ pub const FILE_NAME: &str = "slugline.yml";
 const VARIABLE_PREFIX: &str = "SLUGLINE_";
 
 /// Variables of the clients' commands and of the place of the data; none is a setting.
-const OTHER_VARIABLES: [&str; 5] = [
+const OTHER_VARIABLES: &[&str] = &[
     "SLUGLINE_APP",
     "SLUGLINE_DATA",
+    // Asks for a death that only test builds can die.
+    #[cfg(debug_assertions)]
+    "SLUGLINE_FAULT",
     "SLUGLINE_LOG",
     "SLUGLINE_TOKEN",
     "SLUGLINE_URL",

@@ -39,8 +39,8 @@ fn promotion_goes_on_where_it_was_cut() {
             Some(quarantine) => quarantine.promote().unwrap(),
             None => assert_eq!(cut, 4),
         }
-        apply(&case.repo, &commands).unwrap();
-        apply(&case.repo, &commands).unwrap();
+        apply(&case.repo, &commands, Faults::default()).unwrap();
+        apply(&case.repo, &commands, Faults::default()).unwrap();
         git(&case.repo, &["fsck", "--strict"]);
         assert_eq!(git_line(&case.repo, &["rev-parse", "main"], b""), head);
         assert!(!dir.exists());

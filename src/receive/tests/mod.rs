@@ -13,6 +13,7 @@ mod objects;
 mod refs;
 
 use super::*;
+use crate::fault::Faults;
 use crate::fixture::{commit_file, git, git_line, git_with, listing, source_repo};
 
 /// A repository to push to and one to push from.
@@ -74,7 +75,14 @@ impl Case {
     fn receive(&self, commands: &[Command], pack: &[u8]) -> Result<Quarantine, Error> {
         let request = request(commands);
         let stop = AtomicBool::new(false);
-        Quarantine::receive(&self.repo, &mut &pack[..], &request, &self.limits, &stop)
+        Quarantine::receive(
+            &self.repo,
+            &mut &pack[..],
+            &request,
+            &self.limits,
+            &stop,
+            Faults::default(),
+        )
     }
 
     fn push(&self, commands: &[Command], pack: &[u8]) {
@@ -82,7 +90,7 @@ impl Case {
         let mut quarantine = self.receive(commands, pack).unwrap();
         quarantine.keep().unwrap();
         quarantine.promote().unwrap();
-        apply(&self.repo, commands).unwrap();
+        apply(&self.repo, commands, Faults::default()).unwrap();
         git(&self.repo, &["fsck", "--strict", "--no-dangling"]);
     }
 

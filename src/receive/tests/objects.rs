@@ -26,7 +26,14 @@ fn what_is_missing_is_missed() {
     let mut request = request(&commands);
     request.shallow = vec![id(&second)];
     let stop = AtomicBool::new(false);
-    let result = Quarantine::receive(&case.repo, &mut &pack[..], &request, &case.limits, &stop);
+    let result = Quarantine::receive(
+        &case.repo,
+        &mut &pack[..],
+        &request,
+        &case.limits,
+        &stop,
+        Faults::default(),
+    );
     assert!(matches!(result, Err(Error::Shallow)));
 }
 
@@ -40,7 +47,15 @@ fn a_shallow_clone_can_push_what_builds_on_the_repository() {
     request.shallow = vec![id(&first)];
     let pack = case.pack(&[&second, &format!("^{first}")]);
     let stop = AtomicBool::new(false);
-    Quarantine::receive(&case.repo, &mut &pack[..], &request, &case.limits, &stop).unwrap();
+    Quarantine::receive(
+        &case.repo,
+        &mut &pack[..],
+        &request,
+        &case.limits,
+        &stop,
+        Faults::default(),
+    )
+    .unwrap();
 }
 
 #[test]
@@ -159,7 +174,14 @@ fn a_stopped_push_leaves_nothing() {
     let stop = AtomicBool::new(true);
     let pack = case.pack(&[&head]);
     let request = request(&commands);
-    let result = Quarantine::receive(&case.repo, &mut &pack[..], &request, &case.limits, &stop);
+    let result = Quarantine::receive(
+        &case.repo,
+        &mut &pack[..],
+        &request,
+        &case.limits,
+        &stop,
+        Faults::default(),
+    );
     assert!(matches!(result, Err(Error::Stopped)), "{result:?}");
     assert_eq!(listing(&case.repo), before);
 }

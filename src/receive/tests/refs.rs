@@ -97,7 +97,7 @@ fn refs_move_together_or_not_at_all() {
         command("b", Some(&head), None),
     ];
     // `b` may be gone already, as after a crash.
-    apply(&case.repo, &commands).unwrap();
+    apply(&case.repo, &commands, Faults::default()).unwrap();
     assert_eq!(case.refs(), "refs/heads/a\n");
     let other = commit_file(&case.source, "x", "x");
     let commands = [
@@ -105,7 +105,7 @@ fn refs_move_together_or_not_at_all() {
         command("a", Some(&other), None),
     ];
     assert!(matches!(
-        apply(&case.repo, &commands),
+        apply(&case.repo, &commands, Faults::default()),
         Err(Error::Stale { .. })
     ));
     assert_eq!(case.refs(), "refs/heads/a\n");
@@ -119,7 +119,7 @@ fn a_ref_that_a_power_cut_emptied_is_written_again() {
     let path = case.repo.join("refs/heads/main");
     fs::write(&path, "").unwrap();
     let commands = [command("main", Some(&old), Some(&head))];
-    apply(&case.repo, &commands).unwrap();
+    apply(&case.repo, &commands, Faults::default()).unwrap();
     assert_eq!(fs::read_to_string(path).unwrap(), format!("{head}\n"));
 }
 
