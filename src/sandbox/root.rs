@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::ProcessLimits;
 use super::user::{BUILD_ID_ON_HOST, has_own_user};
 use super::{Error, Spec};
 
@@ -75,6 +76,7 @@ pub(super) struct Order {
     pub root: PathBuf,
     /// Host directory and mount point, both absolute.
     pub read_only: Vec<(PathBuf, PathBuf)>,
+    pub limits: ProcessLimits,
     pub spec: Spec,
 }
 
@@ -184,7 +186,7 @@ impl Root {
     }
 
     /// Writes the helper's order beside the root directory and names its file.
-    pub(super) fn write_order(&self, spec: &Spec) -> Result<PathBuf, Error> {
+    pub(super) fn write_order(&self, spec: &Spec, limits: ProcessLimits) -> Result<PathBuf, Error> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("order-{}.json", COUNT.fetch_add(1, Ordering::Relaxed));
         let path = self.dir.with_file_name(name);
@@ -192,6 +194,7 @@ impl Root {
             parent: nix::unistd::getpid().as_raw(),
             root: self.dir.clone(),
             read_only: self.read_only.clone(),
+            limits,
             spec: spec.clone(),
         };
         let text = serde_json::to_vec(&order).map_err(|e| Error::io(&path)(e.into()))?;

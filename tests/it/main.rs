@@ -18,5 +18,6 @@ mod layout;
 mod push;
 mod running;
 mod sandbox;
+mod sandbox_attacks;
 mod server;
 mod site;
