@@ -262,6 +262,7 @@ fn build(app: &App, machine: &Machine, dir: &Path, store: &Store) -> Result<(Bui
         version: None,
         buildpacks: app.buildpacks.clone(),
         config: &ConfigVars::default(),
+        last: None,
         cache: Some(&cache),
         scratch: &scratch,
     };

@@ -163,7 +163,7 @@ pub fn build(
         if let Some(kept) = job.cache {
             cache::restore(kept, &root.cache()).context("restoring the build cache")?;
         }
-        root.hand_over()?;
+        root.hand_over_renewed()?;
         run_buildpacks(&chosen, &root, &env, machine, watch, out)
     })?;
     root.require_directories()?;
@@ -177,6 +177,9 @@ pub fn build(
     }
     let summary = packed.summary;
     check_size(&packed, last, &machine.limits, out)?;
+    if watch.cancel.is_cancelled() {
+        return Err(compile::Error::Cancelled.into());
+    }
     phases.time("store", || -> Result<_> {
         packed.out.commit()?;
         Ok(packed.manifest_out.commit()?)

@@ -27,7 +27,7 @@ use crate::config::ConfigVars;
 use crate::digest::{Digest, Hashing};
 use crate::pack;
 use crate::procfile::Procfile;
-use crate::sandbox::{Root, Spec};
+use crate::sandbox::{Profile, Root, Spec};
 use crate::slug::SlugRecord;
 
 /// How long a process may take to end after SIGTERM.
@@ -118,6 +118,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             .to_vec(),
         env: process_env(&runnable.config, &dyno, web)?,
         cwd: "/app".to_owned(),
+        profile: Profile::Run,
     };
     let launch = {
         // Signals are blocked before the first thread starts, and unblocked again in the helper.

@@ -5,6 +5,7 @@
 //! Never hard links: a build could write through them into what the next one gets.
 
 use std::fs::{self, File, FileTimes};
+use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ use crate::sandbox::remove_tree;
 /// The platform's: a file could not be copied.
 pub fn restore(kept: &Path, cache_dir: &Path) -> Result<(), Error> {
     if kept.is_dir() {
-        copy_tree(kept, cache_dir)
+        copy_tree(kept, cache_dir, LEVELS)
     } else {
         Ok(())
     }
@@ -28,18 +29,23 @@ pub fn restore(kept: &Path, cache_dir: &Path) -> Result<(), Error> {
 /// # Errors
 /// The platform's: the kept cache is then the old one.
 pub fn save(cache_dir: &Path, kept: &Path) -> Result<(), Error> {
-    let (new, old) = (beside(kept, "new"), beside(kept, "old"));
+    if !is_shallow(cache_dir, LEVELS)? {
+        return Err(Error::CacheTooDeep { limit: LEVELS });
+    }
+    let (new, old) = (beside(kept, "slugline-new"), beside(kept, "slugline-old"));
     for leftover in [&new, &old] {
         remove_tree(leftover).map_err(io_error(leftover))?;
     }
     // Another file system cannot be renamed to.
     if fs::rename(cache_dir, &new).is_err() {
         fs::create_dir_all(&new).map_err(io_error(&new))?;
-        copy_tree(cache_dir, &new)?;
+        copy_tree(cache_dir, &new, LEVELS)?;
     }
     if kept.exists() {
         fs::rename(kept, &old).map_err(io_error(kept))?;
     }
+    // What a build has put there is for no other user's eyes, nor to be started by them.
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o700)).map_err(io_error(&new))?;
     fs::rename(&new, kept).map_err(io_error(kept))?;
     remove_tree(&old).map_err(io_error(&old))
 }
@@ -51,31 +57,50 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Copies content, modes, symlinks and modification times.
-fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
+/// Deepest cache that is kept. A build can make a tree so deep that no path reaches its end.
+const LEVELS: usize = 100;
+
+/// Copies content, modes, symlinks and modification times; set-id bits stay behind.
+fn copy_tree(from: &Path, to: &Path, levels: usize) -> Result<(), Error> {
     for entry in fs::read_dir(from).map_err(io_error(from))? {
         let entry = entry.map_err(io_error(from))?;
         let (source, dest) = (entry.path(), to.join(entry.file_name()));
         let meta = entry.metadata().map_err(io_error(&source))?;
+        let mode = fs::Permissions::from_mode(meta.permissions().mode() & 0o777);
         if meta.is_symlink() {
             let target = fs::read_link(&source).map_err(io_error(&source))?;
             symlink(target, &dest).map_err(io_error(&dest))?;
         } else if meta.is_dir() {
+            let levels = levels
+                .checked_sub(1)
+                .ok_or(Error::CacheTooDeep { limit: LEVELS })?;
             fs::create_dir(&dest).map_err(io_error(&dest))?;
-            copy_tree(&source, &dest)?;
-            let mode = meta.permissions().mode() | 0o700;
-            fs::set_permissions(&dest, fs::Permissions::from_mode(mode))
-                .map_err(io_error(&dest))?;
+            copy_tree(&source, &dest, levels)?;
+            let mode = fs::Permissions::from_mode(mode.mode() | 0o700);
+            fs::set_permissions(&dest, mode).map_err(io_error(&dest))?;
         } else if meta.is_file() {
-            fs::copy(&source, &dest).map_err(io_error(&source))?;
+            let mut reader = File::open(&source).map_err(io_error(&source))?;
+            let mut file = File::create_new(&dest).map_err(io_error(&dest))?;
+            io::copy(&mut reader, &mut file).map_err(io_error(&source))?;
             let times = FileTimes::new().set_modified(meta.modified().map_err(io_error(&source))?);
-            // A file that nobody may write keeps the time of its copy.
-            if let Ok(file) = File::options().append(true).open(&dest) {
-                file.set_times(times).map_err(io_error(&dest))?;
-            }
+            file.set_times(times).map_err(io_error(&dest))?;
+            file.set_permissions(mode).map_err(io_error(&dest))?;
         }
     }
     Ok(())
+}
+
+/// Whether a tree can be copied again.
+fn is_shallow(dir: &Path, levels: usize) -> Result<bool, Error> {
+    for entry in fs::read_dir(dir).map_err(io_error(dir))? {
+        let entry = entry.map_err(io_error(dir))?;
+        if entry.file_type().map_err(io_error(dir))?.is_dir()
+            && (levels == 0 || !is_shallow(&entry.path(), levels - 1)?)
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

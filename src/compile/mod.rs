@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::buildpack::Staged;
 use crate::config::ConfigVars;
 use crate::output::Output;
-use crate::sandbox::{self, Ended, Exit, Root, Sandbox, Spec, Watch};
+use crate::sandbox::{self, Ended, Exit, Profile, Root, Sandbox, Spec, Watch};
 use crate::slug::Package;
 
 /// Most bytes that are read of what `bin/release` and `bin/report` print.
@@ -67,6 +67,9 @@ pub enum Error {
         script: &'static str,
         source: sandbox::Error,
     },
+    /// The app's doing.
+    #[error("the build cache has directories below more than {limit} others")]
+    CacheTooDeep { limit: usize },
     #[error("{}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -265,6 +268,7 @@ impl Compiler<'_> {
             argv,
             env: self.env.to_vec(),
             cwd: "/app".to_owned(),
+            profile: Profile::Build,
         }
     }
 

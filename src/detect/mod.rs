@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::buildpack::Staged;
-use crate::sandbox::{self, Cancel, Ended, Root, Sandbox, Spec, Watch};
+use crate::sandbox::{self, Cancel, Ended, Profile, Root, Sandbox, Spec, Watch};
 
 /// Longest time that one `bin/detect` may take.
 pub const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -60,6 +60,7 @@ pub fn ask(
         argv: vec![buildpack.script("detect"), "/app".to_owned()],
         env: env.to_vec(),
         cwd: "/".to_owned(),
+        profile: Profile::Inspect,
     };
     let watch = Watch {
         deadline: Some(Instant::now() + TIME_LIMIT),

@@ -107,6 +107,8 @@ fn compile(error: &compile::Error) -> Draft {
         .found(format!("Its bin/release should print YAML: {reason}."))
         .remedy("Correct the buildpack's bin/release, or use another version of it."),
         E::Sandbox { source, .. } => sandbox(source),
+        E::CacheTooDeep { .. } => Draft::app("cache_too_deep", sentence(error))
+            .remedy("Let the buildpack keep flat trees in CACHE_DIR."),
         E::Io { .. } => machine("The build could not be prepared.", error),
     }
 }

@@ -12,8 +12,9 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, timeout};
 
 use crate::sandbox::Cancel;
 
@@ -22,6 +23,9 @@ const DEPTH: usize = 16;
 
 /// Most bytes that are read on after nobody wants them, so that a refusal can be read by the client.
 const DRAIN_LIMIT_BYTES: u64 = 4 << 30;
+
+/// How long a client may read nothing before it counts as gone: it holds a build up.
+const STALL: Duration = Duration::from_secs(60);
 
 /// Silence after which a keep-alive is sent.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -95,6 +99,7 @@ impl Read for BodyReader {
 
 /// The blocking side of a response's body.
 pub struct BodyWriter {
+    runtime: Handle,
     chunks: mpsc::Sender<Bytes>,
     keep_alive: Arc<AtomicBool>,
 }
@@ -124,8 +129,13 @@ impl KeepAlive {
 impl Write for BodyWriter {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         if !buf.is_empty() {
-            let sent = self.chunks.blocking_send(Bytes::copy_from_slice(buf));
-            sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            let sending = self.chunks.send(Bytes::copy_from_slice(buf));
+            let sent = self
+                .runtime
+                .block_on(async { timeout(STALL, sending).await });
+            if !matches!(sent, Ok(Ok(()))) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
         }
         Ok(buf.len())
     }
@@ -158,6 +168,7 @@ pub fn channel(keep_alive: &'static [u8], cancel: Cancel) -> (BodyWriter, Channe
         cancel,
     };
     let writer = BodyWriter {
+        runtime: Handle::current(),
         chunks: sender,
         keep_alive: enabled,
     };

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
 use hyper::{Request, StatusCode};
+use tempfile::NamedTempFile;
 
 use super::bridge::{BodyReader, BodyWriter, channel};
 use super::reply::{Reply, json_reply, not_found, stream, text};
@@ -87,19 +88,19 @@ pub(super) async fn write_source(server: &Server, id: &str, request: Request<Inc
     if server.platform.ledger.source(id).is_err() {
         return not_found("There is no such source.");
     }
-    let path = server.platform.data.source(id);
+    let data = &server.platform.data;
+    let (path, dir) = (data.source(id), data.sources());
     let body = BodyReader::new(request.into_body());
     let written = tokio::task::spawn_blocking(move || -> io::Result<bool> {
-        let part = path.with_extension("part");
-        let mut file = File::create(&part)?;
+        // Removed by itself if the upload is cut; the next start removes what a dead server left.
+        let mut part = NamedTempFile::new_in(&dir)?;
         let mut body = body.take(SOURCE_LIMIT_BYTES + 1);
-        let bytes = io::copy(&mut body, &mut file)?;
+        let bytes = io::copy(&mut body, &mut part)?;
         if bytes > SOURCE_LIMIT_BYTES {
             io::copy(body.get_mut(), &mut io::sink())?;
-            fs::remove_file(&part)?;
             return Ok(false);
         }
-        fs::rename(&part, &path)?;
+        part.persist(&path)?;
         Ok(true)
     });
     match written.await {

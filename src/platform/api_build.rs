@@ -12,6 +12,7 @@ use super::Platform;
 use super::deploy::{Job, announce};
 use super::fetch::fetch;
 use super::ledger::{App, Build, Deploy, SourceKind};
+use super::push::other_pushes;
 use super::scratch::Scratch;
 use crate::buildpack::Reference;
 use crate::output::Output;
@@ -85,7 +86,8 @@ impl Platform {
         out.line(&format!("Build {}", record.id))?;
         let _turn = self.apps.of(&app.id).enter(cancel, |ahead| {
             out.line(&format!(
-                "Waiting: {ahead} other push to {} is under way or before this one.",
+                "Waiting for {} to {}.",
+                other_pushes(ahead),
                 app.name
             ))
         })?;
@@ -115,8 +117,16 @@ impl Platform {
             record: &built.record,
             description: &format!("Deploy {short}"),
             refs: None,
-        })?;
-        announce(app, &deployed.release, &built.record, out)?;
+        });
+        let deployed = match deployed {
+            Ok(deployed) => deployed,
+            Err(error) => {
+                self.forget_slug(&built.record)?;
+                return Err(error.into());
+            }
+        };
+        // The release is made, whether or not its log can be written.
+        let _ = announce(app, &deployed.release, &built.record, out);
         Ok(())
     }
 }

@@ -44,16 +44,14 @@ impl Platform {
             .of(&app.id)
             .enter(&Cancel::default(), |_| Ok(()))?;
         let builds = self.ledger.builds(&app.id)?;
-        let unused = self.ledger.destroy_app(&app.id)?;
         {
             // While a build is under way its slug may be stored and not yet recorded, under the
-            // same digest as one of these: then they stay.
+            // same digest as one of these: then they stay until the next start.
             let running = self.running();
+            let unused = self.ledger.destroy_app(&app.id)?;
+            let blobs = unused.iter().flat_map(|slug| [slug.digest, slug.manifest]);
             if running.is_empty() {
-                for slug in unused {
-                    self.store.remove(&slug.digest)?;
-                    self.store.remove(&slug.manifest)?;
-                }
+                self.remove_unless_named(&blobs.collect::<Vec<_>>())?;
             }
         }
         for path in [self.data.repository(&app.id), self.data.cache(&app.id)] {

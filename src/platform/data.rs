@@ -109,9 +109,14 @@ impl DataDir {
         self.path.join("logs")
     }
 
+    /// Where sources are uploaded to.
+    pub fn sources(&self) -> PathBuf {
+        self.path.join("sources")
+    }
+
     /// An uploaded source archive.
     pub fn source(&self, id: &str) -> PathBuf {
-        self.path.join("sources").join(format!("{id}.tgz"))
+        self.sources().join(format!("{id}.tgz"))
     }
 
     /// Where builds work; what a dead server has left there is swept at the start.

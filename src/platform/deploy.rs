@@ -27,6 +27,9 @@ impl Platform {
     /// Registers a build as under way, so that it can be cancelled; dropping the value ends that.
     pub(super) fn under_way(&self, build: &Build, cancel: &Cancel) -> UnderWay<'_> {
         self.running().insert(build.id.clone(), cancel.clone());
+        if self.stopping.is_cancelled() {
+            cancel.cancel();
+        }
         UnderWay {
             platform: self,
             build_id: build.id.clone(),

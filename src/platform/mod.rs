@@ -20,16 +20,18 @@ mod scratch;
 pub mod settings;
 pub mod token;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
+use crate::digest::Digest;
 use crate::fault::Faults;
 use crate::output::Failure;
 use crate::pipeline::Machine;
 use crate::receive;
 use crate::sandbox::Cancel;
+use crate::slug::SlugRecord;
 use crate::store::Store;
 use data::DataDir;
 use ledger::Ledger;
@@ -59,6 +61,8 @@ pub struct Platform {
     builds: Queue,
     apps: AppLocks,
     running: Mutex<HashMap<String, Cancel>>,
+    /// Set once builds are undone: no further one begins.
+    stopping: Cancel,
 }
 
 impl Platform {
@@ -74,6 +78,7 @@ impl Platform {
             builds: Queue::new(options.max_builds),
             apps: AppLocks::default(),
             running: Mutex::default(),
+            stopping: Cancel::default(),
             data,
             options,
         };
@@ -92,14 +97,40 @@ impl Platform {
             .is_some()
     }
 
-    /// Asks for the end of all builds.
+    /// Asks for the end of all builds, also of those that are about to begin.
     pub fn cancel_all(&self) {
+        self.stopping.cancel();
         self.running().values().for_each(Cancel::cancel);
     }
 
     /// How many builds are under way or wait.
     pub fn builds_under_way(&self) -> usize {
         self.running().len()
+    }
+
+    /// Removes the blobs of a slug that was stored and then not released, unless another has the
+    /// same bytes. While other builds are under way they may: then the next start removes them.
+    fn forget_slug(&self, record: &SlugRecord) -> Result<()> {
+        let running = self.running();
+        if running.len() <= 1 {
+            self.remove_unless_named(&[record.digest, record.manifest])?;
+        }
+        Ok(())
+    }
+
+    /// Removes those of some blobs that no slug of the ledger names. To be called while no build
+    /// can be between storing and recording.
+    fn remove_unless_named(&self, digests: &[Digest]) -> Result<usize> {
+        let named = self.ledger.slug_blobs()?;
+        let named = named
+            .iter()
+            .flat_map(|slug| [slug.digest, slug.manifest])
+            .collect::<HashSet<_>>();
+        let mut removed = 0;
+        for digest in digests.iter().filter(|digest| !named.contains(digest)) {
+            removed += usize::from(self.store.remove(digest)?);
+        }
+        Ok(removed)
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<String, Cancel>> {

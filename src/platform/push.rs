@@ -78,14 +78,14 @@ impl Platform {
             cancel,
         } = push;
         let _turn = self.apps.of(&app.id).enter(cancel, |ahead| {
-            let line = format!(
-                "Waiting: {ahead} other push to {} is under way or before this one.",
-                app.name
-            );
+            let line = format!("Waiting for {} to {}.", other_pushes(ahead), app.name);
             Output::new(progress).line(&line)
         })?;
+        // It may have been destroyed while this push waited.
+        let app = &self.ledger.app(&app.id)?;
         let repository = self.data.repository(&app.id);
         receive::init(&repository)?;
+        self.complete_owed(&app.id)?;
         let statuses = receive::check(&repository, request)?;
         if statuses.iter().all(Result::is_err) {
             return Ok(statuses);
@@ -155,11 +155,14 @@ impl Platform {
             }
         };
         let mut out = Output::new(&mut log);
-        let deployed = self.build_and_move(release, &build.id, quarantine, &mut out);
-        deployed.map_err(|error| {
-            self.fail_build(&build, &error, &mut out);
-            Refused
-        })
+        match self.build_and_move(release, &build.id, quarantine, &mut out) {
+            Ok(Moved::Yes) => Ok(()),
+            Ok(Moved::NotYet) => Err(Refused),
+            Err(error) => {
+                self.fail_build(&build, &error, &mut out);
+                Err(Refused)
+            }
+        }
     }
 
     fn build_and_move(
@@ -168,7 +171,7 @@ impl Platform {
         build_id: &str,
         mut quarantine: Quarantine,
         out: &mut Output<'_>,
-    ) -> Result<()> {
+    ) -> Result<Moved> {
         let repository = self.data.repository(&release.app.id);
         out.line(&format!("Build {build_id}"))?;
         out.line("Building source:")?;
@@ -204,22 +207,25 @@ impl Platform {
             Ok(deployed) => deployed,
             Err(error) => {
                 quarantine.discard()?;
+                self.forget_slug(&built.record)?;
                 return Err(error.into());
             }
         };
         self.options.faults.reach(Step::Committed);
-        // From here on the deploy is a fact: what fails now is completed at the next start.
+        // From here on the deploy is a fact: what fails now is completed by the app's next push or
+        // the next start, and nobody need listen any more.
         if let Err(error) = self.move_refs(&repository, quarantine, release.allowed, &deployed) {
             tracing::error!(release = %deployed.release.version, error = format!("{error:#}"), "a release waits for the next start");
-            out.problem(&format!(
-                "{} is recorded, but the branch could not be moved yet.",
-                deployed.release.version
-            ))?;
-            out.problem("It will be completed when the server starts again.")?;
+            let version = deployed.release.version;
+            let _ = out.problem(&format!(
+                "{version} is recorded, but the branch could not be moved."
+            ));
+            let _ = out.problem("Push again once the server is well: that completes it.");
+            return Ok(Moved::NotYet);
         }
         // The release is made, whether or not anybody reads of it.
         let _ = announce(release.app, &deployed.release, &built.record, out);
-        Ok(())
+        Ok(Moved::Yes)
     }
 
     fn move_refs(
@@ -247,6 +253,12 @@ impl Platform {
     }
 }
 
+/// Whether the refs of a recorded release are where they should be.
+enum Moved {
+    Yes,
+    NotYet,
+}
+
 /// The pusher has been told why.
 struct Refused;
 
@@ -256,6 +268,14 @@ struct Release<'a> {
     commit: gix::ObjectId,
     allowed: &'a [Command],
     cancel: &'a Cancel,
+}
+
+/// `1 other push`, `2 other pushes`.
+pub(super) fn other_pushes(count: usize) -> String {
+    match count {
+        1 => "1 other push".to_owned(),
+        n => format!("{n} other pushes"),
+    }
 }
 
 fn ref_command(command: &Command) -> RefCommand {

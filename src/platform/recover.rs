@@ -20,18 +20,19 @@ impl Platform {
     /// Forward only: a recorded release gets its objects and refs; everything else is swept.
     pub(super) fn recover(&self) -> Result<()> {
         for intent in self.ledger.open_intents()? {
-            self.complete(&intent)
-                .with_context(|| format!("completing the release of intent {}", intent.id))?;
-            tracing::info!(
-                app = intent.app_id,
-                release = intent.release_id,
-                "completed a release"
-            );
+            self.complete_or_log(&intent);
         }
+        let owed = self.ledger.open_intents()?;
+        let keep = owed
+            .iter()
+            .map(|intent| intent.quarantine.as_str())
+            .collect::<Vec<_>>();
         for app in self.ledger.apps()? {
             let repository = self.data.repository(&app.id);
-            if repository.is_dir() {
-                receive::sweep(&repository, &[])?;
+            if repository.is_dir()
+                && let Err(error) = receive::sweep(&repository, &keep)
+            {
+                tracing::warn!(app = %app.name, %error, "a repository could not be swept");
             }
         }
         let stopped = Failure {
@@ -49,9 +50,38 @@ impl Platform {
         }
         for entry in fs::read_dir(self.data.scratch()).context("reading the scratch directory")? {
             let path = entry?.path();
-            remove_tree(&path).with_context(|| format!("removing {}", path.display()))?;
+            if let Err(error) = remove_tree(&path) {
+                tracing::warn!(path = %path.display(), %error, "a build's directory stays behind");
+            }
+        }
+        // No build is under way yet, so what no slug names is what a dead one has left.
+        let removed = self.remove_unless_named(&self.store.digests()?)?;
+        if removed > 0 {
+            tracing::info!(blobs = removed, "removed blobs that no slug names");
         }
         self.sweep_sources()
+    }
+
+    /// Completes what the releases of an app still owe; to be called under the app's turn.
+    pub(super) fn complete_owed(&self, app_id: &str) -> Result<()> {
+        let owed = self.ledger.open_intents()?;
+        for intent in owed.iter().filter(|intent| intent.app_id == app_id) {
+            self.complete_or_log(intent);
+        }
+        Ok(())
+    }
+
+    /// One app's repository that cannot be used must not keep the others from being served; its
+    /// release stays pending, and the app's next push tries again.
+    fn complete_or_log(&self, intent: &Intent) {
+        let (app, release) = (&intent.app_id, &intent.release_id);
+        match self.complete(intent) {
+            Ok(()) => tracing::info!(app, release, "completed a release"),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(app, release, error, "a release could not be completed");
+            }
+        }
     }
 
     fn complete(&self, intent: &Intent) -> Result<()> {
@@ -64,7 +94,17 @@ impl Platform {
             .iter()
             .map(command)
             .collect::<Result<Vec<_>>>()?;
-        receive::apply(&repository, &commands, faults)?;
+        match receive::apply(&repository, &commands, faults) {
+            // A later push has moved the branch on: this one has nothing left to do.
+            Err(receive::Error::Stale { name }) => {
+                tracing::info!(
+                    release = intent.release_id,
+                    name,
+                    "a later push has moved the ref"
+                );
+            }
+            done => done?,
+        }
         self.ledger.close_intent(&intent.id)?;
         faults.reach(Step::Closed);
         Ok(())
@@ -77,6 +117,17 @@ impl Platform {
                 // Perhaps it was never uploaded.
                 let _ = fs::remove_file(self.data.source(&source.id));
                 self.ledger.delete_source(&source.id)?;
+            }
+        }
+        let known = self.ledger.sources()?;
+        let files = fs::read_dir(self.data.sources()).context("reading the sources")?;
+        for path in files.flatten().map(|entry| entry.path()) {
+            if !known
+                .iter()
+                .any(|source| self.data.source(&source.id) == path)
+            {
+                // An upload that was cut.
+                let _ = fs::remove_file(path);
             }
         }
         Ok(())

@@ -10,7 +10,9 @@
 //! single-threaded to enter a user namespace. The network is the host's.
 
 mod helper;
+mod limits;
 mod refusal;
+mod remove;
 mod root;
 mod stream;
 mod user;
@@ -23,12 +25,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub use helper::helper_main;
+pub use limits::Limits;
 pub use refusal::{Cause, cause_of_refusal};
-pub use root::{Root, remove_tree};
+pub use remove::remove_tree;
+pub use root::Root;
 pub use stream::{Ended, Exit};
 pub use user::{BUILD_ID_ON_HOST, INNER_ID};
 
 use serde::{Deserialize, Serialize};
+
+use limits::ProcessLimits;
+use user::has_own_user;
 
 /// The name of the hidden subcommand that [`helper_main`] implements.
 pub const HELPER_COMMAND: &str = "__sandbox";
@@ -88,6 +95,17 @@ pub struct Watch {
     pub cancel: Cancel,
 }
 
+/// For what a command runs; decides its limits and its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Profile {
+    /// Looks at an app and changes nothing: no network.
+    Inspect,
+    /// Builds an app.
+    Build,
+    /// A process of a finished slug, on the caller's network and without a build's limits.
+    Run,
+}
+
 /// One command to run inside a [`Root`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Spec {
@@ -97,12 +115,14 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     /// Working directory, inside.
     pub cwd: String,
+    pub profile: Profile,
 }
 
 /// Where a sandbox finds its helper and which system directories it shows.
 #[derive(Debug, Clone)]
 pub struct Sandbox {
     helper: PathBuf,
+    limits: Limits,
 }
 
 impl Sandbox {
@@ -111,6 +131,7 @@ impl Sandbox {
     pub fn new(helper: impl Into<PathBuf>) -> Self {
         Self {
             helper: helper.into(),
+            limits: Limits::default(),
         }
     }
 
@@ -129,6 +150,7 @@ impl Sandbox {
             argv: vec!["/bin/sh".into(), "-c".into(), "exit 0".into()],
             env: Vec::new(),
             cwd: "/".into(),
+            profile: Profile::Inspect,
         };
         let ended = self.run(&root, &spec, &Watch::default(), &mut io::sink())?;
         match ended {
@@ -195,7 +217,13 @@ impl Sandbox {
         spec: &Spec,
         stdio: impl FnOnce(&mut Command),
     ) -> Result<Launch, Error> {
-        let order = root.write_order(spec)?;
+        let limits = match spec.profile {
+            Profile::Inspect | Profile::Build => {
+                ProcessLimits::of_build(&self.limits, !has_own_user())
+            }
+            Profile::Run => ProcessLimits::default(),
+        };
+        let order = root.write_order(spec, limits)?;
         let mut command = Command::new(&self.helper);
         command
             .arg(HELPER_COMMAND)

@@ -5,7 +5,7 @@
 //! fills; `/etc` holds the few files that programs need, and none of the host's accounts.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::fs::{
     DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink,
 };
@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::ProcessLimits;
+use super::remove::remove_tree;
 use super::user::{BUILD_ID_ON_HOST, has_own_user};
 use super::{Error, Spec};
 
@@ -75,6 +77,7 @@ pub(super) struct Order {
     pub root: PathBuf,
     /// Host directory and mount point, both absolute.
     pub read_only: Vec<(PathBuf, PathBuf)>,
+    pub limits: ProcessLimits,
     pub spec: Spec,
 }
 
@@ -156,6 +159,19 @@ impl Root {
         Ok(())
     }
 
+    /// Gives the two directories of [`Root::renew`] to the user that builds run as.
+    ///
+    /// # Errors
+    /// The platform's: an owner could not be changed.
+    pub fn hand_over_renewed(&self) -> Result<(), Error> {
+        if !has_own_user() {
+            return Ok(());
+        }
+        [self.cache(), self.env()]
+            .iter()
+            .try_for_each(|dir| chown_tree(dir))
+    }
+
     /// Gives the writable directories to the user that builds run as; needed where we are root.
     ///
     /// # Errors
@@ -214,7 +230,7 @@ impl Root {
     }
 
     /// Writes the helper's order beside the root directory and names its file.
-    pub(super) fn write_order(&self, spec: &Spec) -> Result<PathBuf, Error> {
+    pub(super) fn write_order(&self, spec: &Spec, limits: ProcessLimits) -> Result<PathBuf, Error> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("order-{}.json", COUNT.fetch_add(1, Ordering::Relaxed));
         let path = self.dir.with_file_name(name);
@@ -222,6 +238,7 @@ impl Root {
             parent: nix::unistd::getpid().as_raw(),
             root: self.dir.clone(),
             read_only: self.read_only.clone(),
+            limits,
             spec: spec.clone(),
         };
         let text = serde_json::to_vec(&order).map_err(|e| Error::io(&path)(e.into()))?;
@@ -272,49 +289,4 @@ fn chown_tree(path: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Removes a directory tree that a build has written: also directories it made unreadable.
-///
-/// # Errors
-/// Something could not be removed.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_directories(path)?;
-            fs::remove_dir_all(path)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
-    }
-}
-
-fn open_directories(path: &Path) -> io::Result<()> {
-    if !fs::symlink_metadata(path)?.is_dir() {
-        return Ok(());
-    }
-    fs::set_permissions(path, Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_directories(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tree_with_closed_directories_is_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let closed = dir.path().join("tree/closed");
-        fs::create_dir_all(closed.join("inner")).unwrap();
-        fs::set_permissions(&closed, Permissions::from_mode(0o000)).unwrap();
-        remove_tree(&dir.path().join("tree")).unwrap();
-        assert!(!dir.path().join("tree").exists());
-        remove_tree(&dir.path().join("tree")).unwrap();
-    }
 }

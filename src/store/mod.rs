@@ -139,6 +139,24 @@ impl Store {
         }
     }
 
+    /// The digests of all blobs, in no order.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn digests(&self) -> Result<Vec<Digest>, Error> {
+        let mut digests = Vec::new();
+        for fan in entries(&self.blobs())? {
+            for blob in entries(&fan.path())? {
+                let name = blob.file_name();
+                let digest = name
+                    .to_str()
+                    .and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok());
+                digests.extend(digest);
+            }
+        }
+        Ok(digests)
+    }
+
     fn blobs(&self) -> PathBuf {
         self.dir.join("sha256")
     }
@@ -193,4 +211,13 @@ fn sync(directory: &Path) -> Result<(), Error> {
             path: directory.to_owned(),
             source,
         })
+}
+
+fn entries(dir: &Path) -> Result<Vec<fs::DirEntry>, Error> {
+    let error = |source| Error::Io {
+        path: dir.to_owned(),
+        source,
+    };
+    let entries = fs::read_dir(dir).map_err(error)?;
+    entries.collect::<Result<_, _>>().map_err(error)
 }

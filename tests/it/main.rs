@@ -19,5 +19,6 @@ mod push;
 mod receiver_crash;
 mod running;
 mod sandbox;
+mod sandbox_attacks;
 mod server;
 mod site;

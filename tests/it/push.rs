@@ -324,7 +324,7 @@ fn pushes_to_one_app_go_one_by_one() {
         });
         let second = app.git(&["push", "slugline", "main:topic"]).success();
         assert!(
-            second.stderr.contains("1 other push to hello is under way"),
+            second.stderr.contains("Waiting for 1 other push to hello."),
             "{}",
             second.stderr
         );

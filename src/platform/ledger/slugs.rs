@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::error::LedgerError;
-use super::rows::Slug;
+use super::rows::{Slug, UnusedSlug};
 use super::{Ledger, apps, new_id, sql};
 use crate::platform::clock;
 use crate::slug::SlugRecord;
@@ -33,6 +33,14 @@ impl Ledger {
     /// The caller's fault: there is no such app.
     pub fn record_slug(&self, app_id: &str, record: &SlugRecord) -> Result<Slug, LedgerError> {
         self.write(|c| add(c, &apps::find(c, app_id)?.id, record))
+    }
+
+    /// The blobs that slugs name; any other blob of the store is nobody's.
+    ///
+    /// # Errors
+    /// The platform's fault.
+    pub fn slug_blobs(&self) -> Result<Vec<UnusedSlug>, LedgerError> {
+        self.read(|c| sql::slug_blobs(c))
     }
 
     /// Finds a slug.

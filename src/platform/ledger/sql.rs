@@ -238,6 +238,21 @@ pub(super) fn slug(c: &Connection, id: &str) -> Result<Option<Slug>> {
     one(c, "SELECT * FROM slugs WHERE id = ?1", [id], slug_of)
 }
 
+/// Digest and manifest of every slug.
+pub(super) fn slug_blobs(c: &Connection) -> Result<Vec<UnusedSlug>> {
+    all(
+        c,
+        "SELECT DISTINCT digest, manifest FROM slugs",
+        [],
+        |row| {
+            Ok(UnusedSlug {
+                digest: parsed(row, "digest")?,
+                manifest: parsed(row, "manifest")?,
+            })
+        },
+    )
+}
+
 // Releases.
 
 const RELEASE: &str = "

@@ -1,0 +1,174 @@
+//! Gives up all privilege and becomes the command.
+//!
+//! The order matters: capabilities leave the bounding set while we still may drop them, limits are
+//! set before the uid changes, the system call filter comes last because it forbids much of this.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr};
+use std::io::{self, IsTerminal as _};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{Gid, Uid, chdir, execve};
+
+use super::filter::Filter;
+use super::{Step, at};
+use crate::sandbox::limits::ProcessLimits;
+use crate::sandbox::root::Order;
+use crate::sandbox::user::INNER_ID;
+
+/// Drops all privilege and becomes the command.
+pub(super) fn become_command(order: &Order, filter: &Filter, signals: &SigSet) -> Step<Infallible> {
+    if order.spec.argv.is_empty() {
+        return Err(at("start the command")("it is empty"));
+    }
+    drop_bounding_set()?;
+    set_limits(&order.limits)?;
+    leave_the_terminal()?;
+    drop_privilege()?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    chdir(order.spec.cwd.as_str()).map_err(at(format!("enter {}", order.spec.cwd)))?;
+    sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(signals), None).map_err(at("unblock signals"))?;
+    // SAFETY: the default action replaces std's «ignore»; no handler of ours is involved.
+    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) }
+        .map_err(at("reset SIGPIPE"))?;
+    close_descriptors()?;
+
+    let argv = order
+        .spec
+        .argv
+        .iter()
+        .map(|text| c_string(OsStr::new(text)));
+    let argv = argv
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(at("read the arguments"))?;
+    let env = order
+        .spec
+        .env
+        .iter()
+        .map(|(name, value)| c_string(OsStr::new(&format!("{name}={value}"))));
+    let env = env
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(at("read the environment"))?;
+    filter.apply()?;
+    let name = &order.spec.argv[0];
+    let mut last = Errno::ENOENT;
+    for candidate in candidates(name, &order.spec.env) {
+        let path = c_string(candidate.as_os_str()).map_err(at("read the arguments"))?;
+        let Err(errno) = execve(&path, &argv, &env);
+        if errno != Errno::ENOENT {
+            last = errno;
+        }
+    }
+    Err(at(name.clone())(last.desc()))
+}
+
+/// Takes every capability out of what any later program could get.
+fn drop_bounding_set() -> Step<()> {
+    for capability in 0..=libc::c_ulong::from(u8::MAX) {
+        // SAFETY: passes numbers only.
+        let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        match Errno::result(done) {
+            Ok(_) => {}
+            // The kernel knows no more.
+            Err(Errno::EINVAL) if capability > 0 => return Ok(()),
+            Err(errno) => return Err(at("drop capabilities")(errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Makes a session of the command's own, so that it can neither signal the caller's process group
+/// nor write to the caller's terminal, and a Ctrl-C there does not end it. A person's own process,
+/// with a terminal as its input, stays on it.
+fn leave_the_terminal() -> Step<()> {
+    if io::stdin().is_terminal() {
+        return Ok(());
+    }
+    nix::unistd::setsid()
+        .map(drop)
+        .map_err(at("make a session"))
+}
+
+fn drop_privilege() -> Step<()> {
+    let (uid, gid) = (Uid::from_raw(INNER_ID), Gid::from_raw(INNER_ID));
+    // Refused where the map was written without privilege; the outer groups then stay, unmapped.
+    let _ = nix::unistd::setgroups(&[]);
+    nix::unistd::setresgid(gid, gid, gid).map_err(at("become the build's group"))?;
+    nix::unistd::setresuid(uid, uid, uid).map_err(at("become the build's user"))?;
+    drop_capabilities()?;
+    nix::sys::prctl::set_no_new_privs().map_err(at("give up new privileges"))
+}
+
+/// The header of capset(2), whose third version takes two sets of 32 bits.
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: libc::c_int,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`. Source: capset(2).
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+fn drop_capabilities() -> Step<()> {
+    let header = CapabilityHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    };
+    // Effective, permitted and inheritable, twice: all empty. The ambient set follows them.
+    let none = [[0_u32; 3]; 2];
+    // SAFETY: both point at structures of the layout that this version of the call reads.
+    let done = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
+    Errno::result(done)
+        .map(drop)
+        .map_err(at("give up capabilities"))
+}
+
+/// Lowers the limits; one that is lower already stays, since only a privileged process may raise it.
+fn set_limits(limits: &ProcessLimits) -> Step<()> {
+    let wanted = [
+        (Resource::RLIMIT_CORE, Some(0)),
+        (Resource::RLIMIT_NOFILE, limits.open_files),
+        (Resource::RLIMIT_FSIZE, limits.file_bytes),
+        (Resource::RLIMIT_NPROC, limits.processes),
+        (Resource::RLIMIT_DATA, limits.data_bytes),
+    ];
+    for (resource, value) in wanted {
+        let Some(value) = value else { continue };
+        let (_, hard) = getrlimit(resource).map_err(at("read the limits"))?;
+        let value = value.min(hard);
+        setrlimit(resource, value, value).map_err(at(format!("set {resource:?}")))?;
+    }
+    Ok(())
+}
+
+/// Closes all but standard input, output and error, whatever the caller left open.
+fn close_descriptors() -> Step<()> {
+    // SAFETY: nothing uses those descriptors after this; the next step is execve.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+    Errno::result(done)
+        .map(drop)
+        .map_err(at("close descriptors"))
+}
+
+/// Where a program may be: as named if it has a slash, else in each directory of `PATH`.
+fn candidates(name: &str, env: &[(String, String)]) -> Vec<PathBuf> {
+    if name.contains('/') {
+        return vec![PathBuf::from(name)];
+    }
+    let path = env
+        .iter()
+        .find(|(key, _)| key == "PATH")
+        .map_or("/usr/bin:/bin", |(_, value)| value);
+    path.split(':')
+        .map(|dir| Path::new(dir).join(name))
+        .collect()
+}
+
+pub(super) fn c_string(text: &OsStr) -> Result<CString, std::ffi::NulError> {
+    CString::new(text.as_bytes())
+}

@@ -1,0 +1,223 @@
+//! The hidden subcommand: a single-threaded process that makes the namespaces and runs the command.
+//!
+//! Three processes: this one stays outside of the new pid namespace, passes SIGTERM on and reports
+//! the exit; its child is pid 1 inside, makes the mounts, reaps, and takes all others with it when
+//! it ends; its grandchild becomes the command. Each dies when its parent does, so that `kill -9`
+//! of the server ends all of a build.
+//!
+//! Where we are root, the inner uid 1000 is [`BUILD_ID_ON_HOST`] outside; else it is ourselves.
+
+#![expect(
+    unsafe_code,
+    reason = "fork, prctl and mount_setattr have no safe form; each use says why it is sound"
+)]
+#![expect(
+    clippy::exit,
+    reason = "a helper process ends with the status of what it ran"
+)]
+
+mod command;
+mod filter;
+mod mounts;
+mod namespaces;
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork, getppid, sethostname};
+
+use super::Error;
+use super::root::Order;
+use command::become_command;
+use filter::Filter;
+use mounts::make_root;
+use namespaces::enter_namespaces;
+
+/// The exit code of a helper that could not make the sandbox.
+const REFUSED: i32 = 121;
+
+/// A step that the kernel refused.
+struct Refusal {
+    step: String,
+    reason: String,
+}
+
+type Step<T> = Result<T, Refusal>;
+
+/// Names the step in a refusal.
+fn at<E: std::fmt::Display>(step: impl Into<String>) -> impl FnOnce(E) -> Refusal {
+    move |error| Refusal {
+        step: step.into(),
+        reason: error.to_string(),
+    }
+}
+
+/// The body of the hidden subcommand: carries out the order in the file `order`, and never returns.
+pub fn helper_main(order: &Path) -> ! {
+    let code = match supervise(order) {
+        Ok(code) => code,
+        Err(refusal) => {
+            write_refusal(order, &refusal);
+            REFUSED
+        }
+    };
+    std::process::exit(code)
+}
+
+fn refusal_path(order: &Path) -> PathBuf {
+    order.with_extension("refused")
+}
+
+fn write_refusal(order: &Path, refusal: &Refusal) {
+    let text = format!("{}\n{}", refusal.step, refusal.reason);
+    // If even this cannot be written, the exit code is all that the caller gets.
+    let _ = fs::write(refusal_path(order), text);
+}
+
+/// The refusal that a helper has left, if it did.
+pub(super) fn read_refusal(order: &Path) -> Option<Error> {
+    let text = fs::read_to_string(refusal_path(order)).ok()?;
+    let (step, reason) = text.split_once('\n').unwrap_or((&text, ""));
+    Some(Error::Refused {
+        step: step.to_owned(),
+        reason: reason.to_owned(),
+    })
+}
+
+/// Removes what an order leaves behind.
+pub(super) fn forget(order: &Path) {
+    let _ = fs::remove_file(order);
+    let _ = fs::remove_file(refusal_path(order));
+}
+
+/// The outer process.
+fn supervise(path: &Path) -> Step<i32> {
+    let bytes = fs::read(path).map_err(at("read the order"))?;
+    let order: Order = serde_json::from_slice(&bytes).map_err(at("read the order"))?;
+    // The file holds the environment: it has served.
+    let _ = fs::remove_file(path);
+    let signals = block_signals()?;
+    let filter = Filter::compile()?;
+    enter_namespaces()?;
+    // After the maps are written, which takes the right to our own /proc: from here on nobody may
+    // trace this process or read its memory, whatever uid he has.
+    nix::sys::prctl::set_dumpable(false).map_err(at("close the helper to tracers"))?;
+    die_with_parent()?;
+    if getppid().as_raw() != order.parent {
+        return Err(at("find the process that asked")("it has ended"));
+    }
+    let (mut told, tell) = io::pipe().map_err(at("make a pipe"))?;
+    // SAFETY: this process has one thread.
+    match unsafe { fork() }.map_err(at("start pid 1"))? {
+        ForkResult::Child => {
+            drop(told);
+            let code = match init(&order, &filter, &tell) {
+                Ok(code) => code,
+                Err(refusal) => {
+                    let mut tell = tell;
+                    let _ = write!(tell, "{}\n{}", refusal.step, refusal.reason);
+                    REFUSED
+                }
+            };
+            std::process::exit(code)
+        }
+        ForkResult::Parent { child } => {
+            drop(tell);
+            let code = wait_for(&signals, child, |signal| {
+                let _ = kill(child, signal);
+            });
+            let mut refusal = String::new();
+            // Only a refusal is ever written; what runs inside does not hold this pipe.
+            let _ = told.read_to_string(&mut refusal);
+            match refusal.split_once('\n') {
+                Some((step, reason)) => Err(Refusal {
+                    step: step.to_owned(),
+                    reason: reason.to_owned(),
+                }),
+                None => Ok(code),
+            }
+        }
+    }
+}
+
+/// Ends this process when its parent does. The kernel forgets it when the process changes its uid,
+/// so this comes after such a change.
+fn die_with_parent() -> Step<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(at("tie the helper to its parent"))
+}
+
+/// Blocks the signals that the helper's processes wait for by hand.
+fn block_signals() -> Step<SigSet> {
+    let mut set = SigSet::empty();
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+        Signal::SIGCHLD,
+    ] {
+        set.add(signal);
+    }
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).map_err(at("block signals"))?;
+    Ok(set)
+}
+
+/// Waits until `child` ends, handing SIGTERM and its like to `pass_on`; returns an exit code.
+fn wait_for(signals: &SigSet, child: Pid, pass_on: impl Fn(Signal)) -> i32 {
+    loop {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) if pid == child => return code,
+                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
+                    return 128 + signal as i32;
+                }
+                Ok(WaitStatus::StillAlive) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        match signals.wait() {
+            // A terminal sends these to the whole foreground group: the command has them already.
+            Ok(Signal::SIGCHLD | Signal::SIGINT | Signal::SIGQUIT) | Err(_) => {}
+            Ok(signal) => pass_on(signal),
+        }
+    }
+}
+
+/// Pid 1 inside: makes the root, starts the command, reaps, ends with the command's exit code.
+fn init(order: &Order, filter: &Filter, lifeline: &io::PipeWriter) -> Step<i32> {
+    sethostname("slugline").map_err(at("set the host name"))?;
+    make_root(order)?;
+    die_with_parent()?;
+    if is_closed(lifeline) {
+        return Err(at("find the supervisor")("it has ended"));
+    }
+    let signals = block_signals()?;
+    // SAFETY: this process has one thread.
+    match unsafe { fork() }.map_err(at("start the command"))? {
+        ForkResult::Child => {
+            let error = match become_command(order, filter, &signals) {
+                Ok(never) => match never {},
+                Err(refusal) => format!("{}: {}\n", refusal.step, refusal.reason),
+            };
+            let _ = io::stderr().write_all(error.as_bytes());
+            std::process::exit(127)
+        }
+        ForkResult::Parent { child } => Ok(wait_for(&signals, child, |signal| {
+            // As a dyno manager does: every process inside gets it.
+            let _ = kill(Pid::from_raw(-1), signal);
+        })),
+    }
+}
+
+/// Whether the other end of a pipe is gone: its holder died before our tie to it was made.
+fn is_closed(pipe: &io::PipeWriter) -> bool {
+    let mut polled = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+    let told = poll(&mut polled, PollTimeout::ZERO).is_ok();
+    let events = polled[0].revents().unwrap_or(PollFlags::empty());
+    told && events.contains(PollFlags::POLLERR)
+}

@@ -1,0 +1,56 @@
+//! What a build may use of the machine.
+
+use serde::{Deserialize, Serialize};
+
+/// A build's share, whatever it is enforced by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Of all processes together.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub processes: u64,
+    /// In hundredths of one core; none is all cores.
+    pub cpu_percent: Option<u64>,
+    /// In each process.
+    pub open_files: u64,
+    /// Of all files that the build has in its directories; also the largest single file.
+    pub disk_bytes: u64,
+    /// Files and directories.
+    pub disk_files: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 4 << 30,
+            processes: 2048,
+            cpu_percent: None,
+            open_files: 65_536,
+            disk_bytes: 10 << 30,
+            disk_files: 2_000_000,
+        }
+    }
+}
+
+/// The kernel's own limits on one process, as far as they are wanted.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct ProcessLimits {
+    pub open_files: Option<u64>,
+    pub file_bytes: Option<u64>,
+    pub processes: Option<u64>,
+    pub data_bytes: Option<u64>,
+}
+
+impl ProcessLimits {
+    /// Of a build. Where memory is not limited for all processes together, one process gets at
+    /// most twice the limit at once: the watchdog, which looks at times only, then cannot be far
+    /// too late.
+    pub fn of_build(limits: &Limits, bound_data: bool) -> Self {
+        Self {
+            open_files: Some(limits.open_files),
+            file_bytes: Some(limits.disk_bytes),
+            processes: Some(limits.processes),
+            data_bytes: bound_data.then(|| limits.memory_bytes.saturating_mul(2)),
+        }
+    }
+}
