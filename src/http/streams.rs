@@ -88,7 +88,7 @@ pub(super) async fn write_source(server: &Server, id: &str, request: Request<Inc
         return not_found("There is no such source.");
     }
     let path = server.platform.data.source(id);
-    let body = BodyReader::new(request.into_body());
+    let body = BodyReader::new(request.into_body(), &server.limits);
     let written = tokio::task::spawn_blocking(move || -> io::Result<bool> {
         let part = path.with_extension("part");
         let mut file = File::create(&part)?;
