@@ -68,12 +68,9 @@ fn ingest(criterion: &mut Criterion) {
             old: None,
             new: Some(head),
         }],
-        shallow: Vec::new(),
         report: ReportStatus::V2,
         side_band: true,
-        quiet: false,
-        atomic: false,
-        agent: None,
+        ..Request::default()
     };
     let stop = AtomicBool::new(false);
     let limits = Limits::default();

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::header::AUTHORIZATION;
 use hyper::{HeaderMap, Request};
 
-use super::Server;
+use super::limits::Attempt;
+use super::{Peer, Server};
 use crate::platform::ledger::{LedgerError, Token};
 
 /// The token's secret that a request carries, if it carries one.
@@ -25,6 +26,8 @@ pub(super) fn secret(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The token that a request is made with; none where it is missing, unknown or revoked.
+///
+/// An address that has shown many wrong ones has to wait before the next is looked at.
 pub(super) async fn token<B>(
     server: &Server,
     request: &Request<B>,
@@ -32,10 +35,24 @@ pub(super) async fn token<B>(
     let Some(secret) = secret(request.headers()) else {
         return Ok(None);
     };
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    if let Some(address) = peer {
+        match server.gate.attempt(address) {
+            Attempt::Free => {}
+            Attempt::Delayed(_waiting) => {
+                tokio::time::sleep(server.limits.wrong_token_delay).await;
+            }
+            Attempt::Refused => return Ok(None),
+        }
+    }
     let ledger = server.platform.ledger.clone();
     let found = tokio::task::spawn_blocking(move || ledger.token_of_secret(&secret)).await;
     // A panic in the ledger is nobody's token.
-    found.unwrap_or(Ok(None))
+    let found = found.unwrap_or(Ok(None));
+    if let (Ok(None), Some(address)) = (&found, peer) {
+        server.gate.failed(address);
+    }
+    found
 }
 
 #[cfg(test)]

@@ -16,13 +16,11 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, timeout};
 
+use super::limits::Limits;
 use crate::sandbox::Cancel;
 
 /// Chunks that may wait between the two sides.
 const DEPTH: usize = 16;
-
-/// Most bytes that are read on after nobody wants them, so that a refusal can be read by the client.
-const DRAIN_LIMIT_BYTES: u64 = 4 << 30;
 
 /// How long a client may read nothing before it counts as gone: it holds a build up.
 const STALL: Duration = Duration::from_secs(60);
@@ -32,39 +30,54 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 /// A request's body for blocking code.
 pub struct BodyReader {
-    chunks: mpsc::Receiver<Result<Bytes, hyper::Error>>,
+    chunks: mpsc::Receiver<io::Result<Bytes>>,
     current: Bytes,
+    drain_bytes: u64,
 }
 
 impl BodyReader {
     /// Starts to read a body. What the reader leaves is drained, since a client that is still
     /// sending does not read why it was refused.
-    pub fn new(mut body: Incoming) -> Self {
+    pub fn new(mut body: Incoming, limits: &Limits) -> Self {
         let (sender, chunks) = mpsc::channel(DEPTH);
+        let (silence, drain_bytes) = (limits.body_silence, limits.drain_bytes);
         tokio::spawn(async move {
             let mut wanted = true;
             let mut drained_bytes = 0;
-            while let Some(frame) = body.frame().await {
-                let ended = frame.is_err();
-                let chunk = match frame.map(Frame::into_data) {
-                    Ok(Ok(data)) => Ok(data),
-                    Ok(Err(_trailers)) => continue,
-                    Err(error) => Err(error),
+            loop {
+                let chunk = match timeout(silence, body.frame()).await {
+                    Ok(None) => return,
+                    Ok(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) => Ok(data),
+                        Err(_trailers) => continue,
+                    },
+                    Ok(Some(Err(error))) => {
+                        Err(io::Error::new(io::ErrorKind::UnexpectedEof, error))
+                    }
+                    Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
                 };
+                let ended = chunk.is_err();
                 if !wanted {
                     drained_bytes += chunk.as_ref().map_or(0, |data| data.len() as u64);
-                    if ended || drained_bytes > DRAIN_LIMIT_BYTES {
-                        return;
-                    }
                 } else if sender.send(chunk).await.is_err() {
                     wanted = false;
+                }
+                if ended || drained_bytes > drain_bytes {
+                    return;
                 }
             }
         });
         Self {
             chunks,
             current: Bytes::new(),
+            drain_bytes,
         }
+    }
+
+    /// Reads on to the end, or until it is too much; a client that leaves meanwhile needs no answer.
+    pub fn drain(self) {
+        let limit = self.drain_bytes;
+        let _ = io::copy(&mut self.take(limit), &mut io::sink());
     }
 }
 
@@ -73,9 +86,7 @@ impl BufRead for BodyReader {
         while self.current.is_empty() {
             match self.chunks.blocking_recv() {
                 Some(Ok(chunk)) => self.current = chunk,
-                Some(Err(error)) => {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error));
-                }
+                Some(Err(error)) => return Err(error),
                 None => break,
             }
         }

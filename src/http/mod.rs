@@ -7,15 +7,20 @@
 mod api;
 pub use api::ApiError;
 mod auth;
+mod body;
 mod bridge;
+mod fetch;
 mod git;
+mod limits;
+mod push;
 mod reply;
 mod signed;
+mod stall;
 mod streams;
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,14 +30,17 @@ use anyhow::{Context, Result};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::output::Failure;
 use crate::platform::Platform;
+use limits::Gate;
+pub use limits::Limits;
 use reply::Reply;
 use signed::Signer;
+use stall::Stall;
 
 /// How long builds may go on after the stop signal.
 pub const GRACE: Duration = Duration::from_secs(30);
@@ -40,8 +48,11 @@ pub const GRACE: Duration = Duration::from_secs(30);
 /// How long undone builds get to tell their pushers.
 const FAREWELL: Duration = Duration::from_secs(10);
 
-/// Longest time between a connection's start and the end of a request's headers.
-const HEADER_TIME_LIMIT: Duration = Duration::from_secs(30);
+/// What a client reads that comes when all places are taken.
+const BUSY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n\
+Retry-After: 5\r\nConnection: close\r\nContent-Length: 53\r\n\r\n\
+The server has too many connections. Try again later.";
 
 /// What all requests share.
 pub struct Server {
@@ -51,6 +62,8 @@ pub struct Server {
     git: PathBuf,
     /// Who answers, for URLs where a request does not say by which name it came.
     address: SocketAddr,
+    limits: Limits,
+    gate: Gate,
 }
 
 impl Server {
@@ -61,7 +74,17 @@ impl Server {
             signer: Signer::new(key.as_bytes()),
             git,
             address,
+            gate: Gate::new(&Limits::default()),
+            limits: Limits::default(),
         }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.gate = Gate::new(&limits);
+        self.limits = limits;
+        self
     }
 
     fn explain(&self, error: &anyhow::Error) -> Failure {
@@ -83,7 +106,7 @@ pub async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => converse(stream, &server, &graceful),
+                Ok((stream, peer)) => converse(stream, peer.ip(), &server, &graceful),
                 Err(error) => {
                     // Out of descriptors, or a client that left at once: the next one may do better.
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -115,23 +138,47 @@ pub async fn serve(
     Ok(())
 }
 
-fn converse(stream: TcpStream, server: &Arc<Server>, graceful: &GracefulShutdown) {
+/// Where a request came from.
+#[derive(Debug, Clone, Copy)]
+struct Peer(IpAddr);
+
+fn converse(stream: TcpStream, peer: IpAddr, server: &Arc<Server>, graceful: &GracefulShutdown) {
+    let Some(place) = server.gate.connection() else {
+        tracing::warn!("a connection was refused: there are too many");
+        tokio::spawn(async move {
+            // It fits into the socket's buffer. What the client has sent is taken, or the answer
+            // would be lost; one that goes on sending needs no answer.
+            let _ = stream.try_write(BUSY);
+            let mut heard = [0; 4096];
+            let told = async {
+                while stream.readable().await.is_ok()
+                    && !matches!(stream.try_read(&mut heard), Ok(0))
+                {}
+            };
+            let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
+        });
+        return;
+    };
     // Without it, small packets of progress wait for acknowledgements.
     let _ = stream.set_nodelay(true);
     let server = server.clone();
-    let service = service_fn(move |request| {
+    let limits = server.limits.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let server = server.clone();
+        request.extensions_mut().insert(Peer(peer));
         async move { Ok::<_, Infallible>(answer(server, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME_LIMIT)
-        .serve_connection(TokioIo::new(stream), service);
+        .header_read_timeout(limits.header_time)
+        .max_buf_size(limits.header_bytes)
+        .serve_connection(Stall::new(stream, limits.answer_silence), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection ended early");
         }
+        drop(place);
     });
 }
 
@@ -141,8 +188,9 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Reply {
     let segments = path.trim_matches('/').split('/').collect::<Vec<_>>();
     let reply = match (&method, segments.as_slice()) {
         (_, [repository, rest @ ..]) if repository.strip_suffix(".git").is_some() => {
-            let name = repository.trim_end_matches(".git").to_owned();
-            git::answer(&server, &name, &rest.join("/"), request).await
+            // One `.git` alone: any more belong to no name.
+            let name = repository.strip_suffix(".git").unwrap_or(repository);
+            git::answer(&server, name, &rest.join("/"), request).await
         }
         (&Method::GET, ["builds", id, "output"]) => {
             streams::build_output(&server, id, &request).await

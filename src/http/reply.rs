@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -96,6 +96,17 @@ pub(super) fn unauthorized(json: bool) -> Reply {
         WWW_AUTHENTICATE,
         HeaderValue::from_static("Basic realm=\"Slugline\", charset=\"UTF-8\""),
     );
+    reply
+}
+
+/// The token has as many requests under way as it may have.
+pub(super) fn too_many() -> Reply {
+    let mut reply = text(
+        StatusCode::TOO_MANY_REQUESTS,
+        "This token has too many pushes and fetches under way. Try again when one has ended.",
+    );
+    let headers = reply.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
     reply
 }
 

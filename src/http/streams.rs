@@ -90,7 +90,7 @@ pub(super) async fn write_source(server: &Server, id: &str, request: Request<Inc
     }
     let data = &server.platform.data;
     let (path, dir) = (data.source(id), data.sources());
-    let body = BodyReader::new(request.into_body());
+    let body = BodyReader::new(request.into_body(), &server.limits);
     let written = tokio::task::spawn_blocking(move || -> io::Result<bool> {
         // Removed by itself if the upload is cut; the next start removes what a dead server left.
         let mut part = NamedTempFile::new_in(&dir)?;

@@ -53,6 +53,14 @@ fn check_policy(command: &Command) -> Status {
     if !name.starts_with("refs/heads/") && !name.starts_with("refs/tags/") {
         return Err("only branches and tags can be pushed".to_owned());
     }
+    // Where such a name is passed to a command of git, it would be an option.
+    if name
+        .splitn(3, '/')
+        .nth(2)
+        .is_some_and(|short| short.starts_with('-'))
+    {
+        return Err("the name cannot start with a dash".to_owned());
+    }
     if name == "refs/heads/HEAD" {
         return Err("a branch cannot be called HEAD".to_owned());
     }

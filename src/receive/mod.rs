@@ -41,7 +41,7 @@ pub use init::init;
 pub use quarantine::{Quarantine, sweep};
 pub use refs::apply;
 pub use report::report;
-pub use request::{Command, ReportStatus, Request};
+pub use request::{Command, Rejected, ReportStatus, Request};
 pub use side_band::{KEEP_ALIVE, MAX_BAND_BYTES, SideBand};
 
 /// What becomes of one command: done, or refused for a reason that the client shows.

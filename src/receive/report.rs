@@ -81,13 +81,9 @@ mod tests {
 
     fn request(report: ReportStatus, side_band: bool) -> Request {
         Request {
-            commands: Vec::new(),
-            shallow: Vec::new(),
             report,
             side_band,
-            quiet: false,
-            atomic: false,
-            agent: None,
+            ..Request::default()
         }
     }
 

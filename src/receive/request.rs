@@ -27,9 +27,10 @@ pub struct Command {
 }
 
 /// How the client wants to hear what became of the commands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ReportStatus {
     /// Not at all.
+    #[default]
     Silent,
     /// `report-status`.
     V1,
@@ -38,7 +39,7 @@ pub enum ReportStatus {
 }
 
 /// The first part of a push: all before the pack.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Request {
     /// At least one, each for another ref, in the client's order.
     pub commands: Vec<Command>,
@@ -55,6 +56,14 @@ pub struct Request {
     pub agent: Option<String>,
 }
 
+/// A push that is refused at its commands.
+#[derive(Debug)]
+pub struct Rejected {
+    pub error: Error,
+    /// What was understood before: how the client wants to hear of it, and the commands so far.
+    pub request: Request,
+}
+
 impl Request {
     /// Reads the commands up to their end and leaves `reader` at the first byte of the pack.
     ///
@@ -65,16 +74,15 @@ impl Request {
     /// # Errors
     /// The caller's fault: not the protocol, a name that no ref may have, two commands for a ref,
     /// or over a limit.
-    pub fn read(reader: &mut dyn BufRead, limits: &Limits) -> Result<Option<Self>, Error> {
-        let mut request = Self {
-            commands: Vec::new(),
-            shallow: Vec::new(),
-            report: ReportStatus::Silent,
-            side_band: false,
-            quiet: false,
-            atomic: false,
-            agent: None,
-        };
+    pub fn read(reader: &mut dyn BufRead, limits: &Limits) -> Result<Option<Self>, Box<Rejected>> {
+        let mut request = Self::default();
+        match request.fill(reader, limits) {
+            Ok(()) => Ok((!request.commands.is_empty()).then_some(request)),
+            Err(error) => Err(Box::new(Rejected { error, request })),
+        }
+    }
+
+    fn fill(&mut self, reader: &mut dyn BufRead, limits: &Limits) -> Result<(), Error> {
         let mut names = HashSet::new();
         let mut lines = StreamingPeekableIter::new(&mut *reader, &[PacketLineRef::Flush], false);
         while let Some(line) = lines.read_line() {
@@ -84,18 +92,18 @@ impl Request {
             let line = line.as_slice().ok_or_else(|| malformed(b""))?;
             let line = line.strip_suffix(b"\n").unwrap_or(line);
             if let Some(id) = line.strip_prefix(b"shallow ") {
-                request.add_shallow(id, limits)?;
+                self.add_shallow(id, limits)?;
                 continue;
             }
-            let command = if request.commands.is_empty() {
+            let command = if self.commands.is_empty() {
                 let (command, capabilities) = line.split_once_str("\0").unwrap_or((line, b""));
-                request.use_capabilities(capabilities)?;
+                self.use_capabilities(capabilities)?;
                 command
             } else {
                 line
             };
             let command = Command::parse(command, limits)?;
-            if request.commands.len() == limits.commands {
+            if self.commands.len() == limits.commands {
                 return Err(Error::Commands {
                     limit: limits.commands,
                 });
@@ -103,18 +111,15 @@ impl Request {
             if !names.insert(command.name.clone()) {
                 return Err(Error::Repeated { name: command.name });
             }
-            request.commands.push(command);
+            self.commands.push(command);
         }
         drop(lines);
-        if !request.commands.is_empty() {
-            return Ok(Some(request));
+        if self.commands.is_empty()
+            && !(self.shallow.is_empty() && reader.fill_buf().map_err(read_error)?.is_empty())
+        {
+            return Err(malformed(b""));
         }
-        if reader.fill_buf().map_err(read_error)?.is_empty() && request.shallow.is_empty() {
-            return Ok(None);
-        }
-        Err(Error::Malformed {
-            line: String::new(),
-        })
+        Ok(())
     }
 
     /// Whether a pack follows: a push that only deletes has none.
@@ -247,7 +252,11 @@ mod tests {
     }
 
     fn read(body: &[u8]) -> Result<Option<Request>, Error> {
-        Request::read(&mut &body[..], &Limits::default())
+        read_within(body, &Limits::default())
+    }
+
+    fn read_within(body: &[u8], limits: &Limits) -> Result<Option<Request>, Error> {
+        Request::read(&mut &body[..], limits).map_err(|rejected| rejected.error)
     }
 
     #[test]
@@ -356,6 +365,17 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_tells_how_to_answer() {
+        let first = format!("{ZERO} {ONE} refs/heads/a\0report-status side-band-64k");
+        let lines = [first, format!("{ZERO} {ONE} refs/heads/.b")];
+        let rejected = Request::read(&mut &body(&lines)[..], &Limits::default()).unwrap_err();
+        assert!(matches!(rejected.error, Error::RefName { .. }));
+        assert_eq!(rejected.request.commands.len(), 1);
+        assert_eq!(rejected.request.report, ReportStatus::V1);
+        assert!(rejected.request.side_band);
+    }
+
+    #[test]
     fn the_number_of_commands_is_limited() {
         let limits = Limits {
             commands: 2,
@@ -364,9 +384,9 @@ mod tests {
         let lines: Vec<_> = (0..3)
             .map(|n| format!("{ZERO} {ONE} refs/heads/{n}"))
             .collect();
-        assert!(Request::read(&mut &body(&lines[..2])[..], &limits).is_ok());
+        assert!(read_within(&body(&lines[..2]), &limits).is_ok());
         assert!(matches!(
-            Request::read(&mut &body(&lines)[..], &limits),
+            read_within(&body(&lines), &limits),
             Err(Error::Commands { limit: 2 })
         ));
     }

@@ -126,6 +126,11 @@ impl Site {
         server.wait().unwrap();
     }
 
+    /// The server's process.
+    pub fn server_id(&self) -> u32 {
+        self.server.as_ref().unwrap().id()
+    }
+
     /// What the server has logged.
     pub fn server_log(&self) -> String {
         fs::read_to_string(self.path("server.log")).unwrap_or_default()

@@ -120,12 +120,9 @@ impl Case {
 fn request(commands: &[Command]) -> Request {
     Request {
         commands: commands.to_vec(),
-        shallow: Vec::new(),
         report: ReportStatus::V2,
         side_band: true,
-        quiet: false,
-        atomic: false,
-        agent: None,
+        ..Request::default()
     }
 }
 
