@@ -5,6 +5,7 @@ use std::error::Error;
 use super::{Draft, sentence};
 use crate::cli::build::{CloneError, SourceError};
 use crate::cli::client::{self, ClientError};
+use crate::cli::machine::UpstreamError;
 use crate::cli::run::RunError;
 use crate::output::Failure;
 
@@ -21,6 +22,10 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
     } else if let Some(error) = error.downcast_ref::<CloneError>() {
         Draft::caller("source_unreachable", sentence(error)).remedy(
             "git's own message is above. Look at the URL, the branch after #, and whether you may read it.",
+        )
+    } else if let Some(error) = error.downcast_ref::<UpstreamError>() {
+        Draft::platform("proxy_unusable", sentence(error)).remedy(
+            "Name an HTTP proxy in HTTP_PROXY and HTTPS_PROXY, or set network to host or off in slugline.yml.",
         )
     } else {
         return None;
