@@ -12,6 +12,7 @@
 
 mod cgroup;
 mod disk;
+mod enforced;
 mod guard;
 mod helper;
 mod level;
@@ -40,7 +41,7 @@ pub use network::{Contact, Network, PROXY_PORT, Place, Rules, Traffic, Upstream}
 pub use refusal::{Cause, cause_of_refusal};
 pub use root::{Root, remove_tree};
 pub use stream::{Ended, Exit};
-pub use user::{BUILD_ID_ON_HOST, INNER_ID};
+pub use user::INNER_ID;
 
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
