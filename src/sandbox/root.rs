@@ -14,9 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::Group;
 use super::limits::ProcessLimits;
+use super::network::{Network, Traffic};
 use super::remove::remove_tree;
-use super::user::{BUILD_ID_ON_HOST, has_own_user};
+use super::user::Outer;
 use super::{Error, Spec};
 
 /// Directories that the command may write to.
@@ -78,6 +80,11 @@ pub(super) struct Order {
     /// Host directory and mount point, both absolute.
     pub read_only: Vec<(PathBuf, PathBuf)>,
     pub limits: ProcessLimits,
+    pub network: Network,
+    /// The files by which a process joins its control group.
+    pub doors: Vec<PathBuf>,
+    /// The uid and gid outside; none are the helper's own.
+    pub outer_id: Option<u32>,
     pub spec: Spec,
 }
 
@@ -86,6 +93,8 @@ pub(super) struct Order {
 pub struct Root {
     dir: PathBuf,
     read_only: Vec<(PathBuf, PathBuf)>,
+    traffic: Traffic,
+    outer: Outer,
 }
 
 impl Root {
@@ -97,6 +106,8 @@ impl Root {
         let mut root = Self {
             dir: dir.to_owned(),
             read_only: Vec::new(),
+            traffic: Traffic::default(),
+            outer: Outer::claim().map_err(Error::io(dir))?,
         };
         make_dir(dir)?;
         for name in WRITABLE.iter().chain(&EXPECTED) {
@@ -164,12 +175,22 @@ impl Root {
     /// # Errors
     /// The platform's: an owner could not be changed.
     pub fn hand_over_renewed(&self) -> Result<(), Error> {
-        if !has_own_user() {
+        let Some(id) = self.outer.id else {
             return Ok(());
-        }
+        };
         [self.cache(), self.env()]
             .iter()
-            .try_for_each(|dir| chown_tree(dir))
+            .try_for_each(|dir| chown_tree(dir, id))
+    }
+
+    /// What the commands in this root have exchanged with hosts by way of the proxy.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// The directories that commands write to, as the host sees them.
+    pub(super) fn writable(&self) -> Vec<PathBuf> {
+        WRITABLE.iter().map(|name| self.dir.join(name)).collect()
     }
 
     /// Gives the writable directories to the user that builds run as; needed where we are root.
@@ -177,12 +198,12 @@ impl Root {
     /// # Errors
     /// The platform's: an owner could not be changed.
     pub fn hand_over(&self) -> Result<(), Error> {
-        if !has_own_user() {
+        let Some(id) = self.outer.id else {
             return Ok(());
-        }
+        };
         WRITABLE
             .iter()
-            .try_for_each(|name| chown_tree(&self.dir.join(name)))
+            .try_for_each(|name| chown_tree(&self.dir.join(name), id))
     }
 
     /// A system directory: a link where the host has one (`/bin` → `usr/bin`), else a mount point.
@@ -230,7 +251,13 @@ impl Root {
     }
 
     /// Writes the helper's order beside the root directory and names its file.
-    pub(super) fn write_order(&self, spec: &Spec, limits: ProcessLimits) -> Result<PathBuf, Error> {
+    pub(super) fn write_order(
+        &self,
+        spec: &Spec,
+        limits: ProcessLimits,
+        network: Network,
+        group: Option<&Group>,
+    ) -> Result<PathBuf, Error> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("order-{}.json", COUNT.fetch_add(1, Ordering::Relaxed));
         let path = self.dir.with_file_name(name);
@@ -239,6 +266,9 @@ impl Root {
             root: self.dir.clone(),
             read_only: self.read_only.clone(),
             limits,
+            network,
+            outer_id: self.outer.id,
+            doors: group.map(Group::doors).unwrap_or_default(),
             spec: spec.clone(),
         };
         let text = serde_json::to_vec(&order).map_err(|e| Error::io(&path)(e.into()))?;
@@ -273,8 +303,8 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .map_err(Error::io(path))
 }
 
-fn chown_tree(path: &Path) -> Result<(), Error> {
-    lchown(path, Some(BUILD_ID_ON_HOST), Some(BUILD_ID_ON_HOST)).map_err(Error::io(path))?;
+fn chown_tree(path: &Path, id: u32) -> Result<(), Error> {
+    lchown(path, Some(id), Some(id)).map_err(Error::io(path))?;
     if !fs::symlink_metadata(path)
         .map_err(Error::io(path))?
         .is_dir()
@@ -284,8 +314,8 @@ fn chown_tree(path: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(path).map_err(Error::io(path))? {
         let entry = entry.map_err(Error::io(path))?;
         let meta = entry.metadata().map_err(Error::io(&entry.path()))?;
-        if meta.is_dir() || meta.uid() != BUILD_ID_ON_HOST {
-            chown_tree(&entry.path())?;
+        if meta.is_dir() || meta.uid() != id {
+            chown_tree(&entry.path(), id)?;
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::site::{Ran, SLUGLINE, Site};
+use crate::site::{Ran, SLUGLINE, Site, eventually};
 
 const CALLS: &str = include_str!("attacks/calls.c");
 
@@ -181,5 +181,306 @@ fn secrets_of_the_machine() {
         let beyond = wrote.filter(|l| !["WROTE /x", "WROTE /run/x"].contains(&l.trim()));
         assert_eq!(beyond.count(), 0, "{level:?}: {seen}");
         assert!(seen.contains("end"), "{level:?}: {seen}");
+    }
+}
+
+/// The failure of an attack that is to run into a limit.
+fn ended_at(level: Level, limits: &[(&str, &str)], script: &str) -> String {
+    let attack = Attack::new(level);
+    let mut command = attack.command(script, &[]);
+    command.envs(limits.iter().copied());
+    let start = std::time::Instant::now();
+    let ran = Ran::new(command.output().unwrap()).failure(1);
+    assert!(start.elapsed().as_secs() < 60, "{level:?}: {}", ran.stderr);
+    ran.stderr
+}
+
+#[test]
+fn memory_hog() {
+    for level in levels() {
+        let said = ended_at(
+            *level,
+            &[("SLUGLINE_BUILD_MEMORY_BYTES", "200000000")],
+            "python3 -c 'import time\nx = []\nwhile True: x.append(bytearray(b\"x\") * 10_000_000); time.sleep(0.01)'",
+        );
+        assert!(said.contains("used up its memory"), "{level:?}: {said}");
+        assert!(
+            said.contains("build_memory_bytes: 200000000"),
+            "{level:?}: {said}"
+        );
+    }
+}
+
+#[test]
+fn memory_hog_of_many_processes() {
+    for level in levels() {
+        let said = ended_at(
+            *level,
+            &[("SLUGLINE_BUILD_MEMORY_BYTES", "300000000")],
+            "for n in 1 2 3 4 5 6 7 8; do python3 -c 'import time; x = bytearray(b\"x\") * 60_000_000; time.sleep(20)' & done; wait; exit 1",
+        );
+        assert!(said.contains("used up its memory"), "{level:?}: {said}");
+    }
+}
+
+#[test]
+fn fork_bomb() {
+    for level in levels() {
+        let said = ended_at(
+            *level,
+            &[("SLUGLINE_BUILD_PROCESSES", "100")],
+            "bomb() { bomb | bomb & }; bomb 2>/dev/null; sleep 50",
+        );
+        assert!(said.contains("used up its processes"), "{level:?}: {said}");
+        assert!(said.contains("build_processes: 100"), "{level:?}: {said}");
+    }
+}
+
+#[test]
+fn disk_fill() {
+    for level in levels() {
+        for script in [
+            "for n in 1 2 3 4 5 6 7 8 9; do head -c 30000000 /dev/zero >/app/$n; sleep 0.5; done; sleep 20; exit 1",
+            "mkdir /tmp/closed && cd /tmp/closed && for n in 1 2 3 4 5; do head -c 30000000 /dev/zero >$n; done; chmod 000 .; sleep 20; exit 1",
+            "head -c 200000000 /dev/zero >/app/one-file; exit 1",
+        ] {
+            let said = ended_at(
+                *level,
+                &[("SLUGLINE_BUILD_DISK_BYTES", "100000000")],
+                script,
+            );
+            assert!(
+                said.contains("used up its disk") && said.contains("build_disk_bytes: 100000000"),
+                "{level:?}: {said}"
+            );
+        }
+        let said = ended_at(
+            *level,
+            &[("SLUGLINE_BUILD_DISK_FILES", "1000")],
+            "cd /cache && for n in {1..3000}; do echo >$n; done; sleep 20; exit 1",
+        );
+        assert!(said.contains("used up its files"), "{level:?}: {said}");
+    }
+}
+
+#[test]
+fn addresses_that_are_not_for_builds() {
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listener.set_nonblocking(true).unwrap();
+    let script = format!(
+        "for url in http://127.0.0.1:{port}/ http://localhost:{port}/ http://[::1]:{port}/ http://0.0.0.0:{port}/ http://2130706433:{port}/ \
+         http://169.254.169.254/ http://10.0.0.1/ http://$(hostname):{port}/ http://[fd00:ec2::254]/; do \
+         curl -sS -m 5 --noproxy '*' $url && echo \"REACHED $url\"; \
+         curl -sS -m 5 -p --noproxy none $url && echo \"REACHED $url\"; \
+         curl -sS -m 5 --noproxy none -w '%{{http_code}}\\n' $url; done; \
+         curl -sS -m 5 --noproxy '*' http://1.1.1.1/ && echo REACHED without the proxy; \
+         for name in /run/*.sock /var/run/docker.sock /tmp/.X11-unix; do [ -e $name ] && echo \"REACHED $name\"; done; \
+         grep -v 00000000:0000 /proc/net/unix | grep '@' && echo REACHED abstract sockets; echo end"
+    );
+    for level in levels() {
+        let seen = Attack::new(*level).run(&script, &[]).success().stderr;
+        assert!(!seen.contains("REACHED"), "{level:?}: {seen}");
+        assert!(seen.contains("end"), "{level:?}: {seen}");
+        assert!(
+            seen.contains("Not connected to 127.0.0.1:") && seen.contains("is a loopback address"),
+            "{level:?}: {seen}"
+        );
+        assert!(
+            seen.contains("169.254.169.254 is a link-local address"),
+            "{level:?}: {seen}"
+        );
+        assert!(listener.accept().is_err(), "{level:?}: somebody came");
+    }
+}
+
+#[test]
+fn an_operator_s_exceptions_and_modes() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nmirror";
+            let mut stream = stream.unwrap();
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            std::io::Write::write_all(&mut stream, answer).unwrap();
+        }
+    });
+    let place = format!("127.0.0.1:{port}");
+    let script =
+        format!("curl -sS -m 5 --noproxy none http://{place}/; echo; echo code $?; exit 0");
+    for level in levels() {
+        let attack = Attack::new(*level);
+        let run = |name: &str, value: &str| {
+            let mut command = attack.command(&script, &[]);
+            Ran::new(command.env(name, value).output().unwrap())
+                .success()
+                .stderr
+        };
+        assert!(run("SLUGLINE_NETWORK_ALLOW", &place).contains("mirror"));
+        assert!(run("SLUGLINE_NETWORK", "host").contains("mirror"));
+        assert!(!run("SLUGLINE_NETWORK", "off").contains("mirror"));
+        let said = run("SLUGLINE_NETWORK_ONLY", "pypi.org");
+        assert!(said.contains("it is not in `network_only`"), "{said}");
+    }
+}
+
+#[test]
+fn descriptors_of_the_caller() {
+    for level in levels() {
+        let attack = Attack::new(*level);
+        let secret = attack.site.path("secret");
+        fs::write(&secret, "hunter2").unwrap();
+        // The shell leaves descriptor 9 open for what it starts.
+        let command = attack.command("ls -l /proc/self/fd; cat <&9; echo end", &[]);
+        let mut shell = Command::new("bash");
+        shell
+            .args(["-c", "exec 9<\"$0\"; exec \"$@\"", secret.to_str().unwrap()])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .env_clear()
+            .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        let seen = Ran::new(shell.output().unwrap()).success().stderr;
+        assert!(!seen.contains("hunter2"), "{level:?}: {seen}");
+        assert!(seen.contains("9: Bad file descriptor"), "{level:?}: {seen}");
+    }
+}
+
+#[test]
+fn a_daemon_that_ignores_sigterm_and_holds_stdout() {
+    let script = "(setsid bash -c 'trap \"\" TERM HUP INT; exec -a slugline-daemon sleep 77' & ) & sleep 0.2; echo started";
+    for level in levels() {
+        let start = std::time::Instant::now();
+        let seen = Attack::new(*level).run(script, &[]).success().stderr;
+        assert!(seen.contains("started"), "{level:?}: {seen}");
+        assert!(start.elapsed().as_secs() < 30, "{level:?}: held up");
+        assert_eq!(running("slugline-daemon"), 0, "{level:?}");
+    }
+}
+
+/// Processes of the machine whose first argument is this.
+fn running(name: &str) -> usize {
+    let is = |entry: &fs::DirEntry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).next() == Some(name.as_bytes())
+    };
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    all.filter(is).count()
+}
+
+#[test]
+fn a_killed_builder_leaves_nothing_running() {
+    for level in levels() {
+        let attack = Attack::new(*level);
+        let name = format!("slugline-left-{level:?}");
+        let script =
+            format!("(setsid bash -c 'trap \"\" TERM; exec -a {name} sleep 77' &); wait; sleep 77");
+        // setpriv and env become the builder: its id is that of the child.
+        let mut builder = attack
+            .command(&script, &[])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("it runs", || running(&name) == 1);
+        builder.kill().unwrap();
+        builder.wait().unwrap();
+        eventually("it is gone", || running(&name) == 0);
+        // The next one sweeps what is left of its control groups.
+        attack.run("true", &[]).success();
+        let left = groups_of(builder.id());
+        assert!(left.is_empty(), "{level:?}: {left:?}");
+    }
+}
+
+/// Control groups that a process has made.
+fn groups_of(id: u32) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
+    while let Some((dir, depth)) = open.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if name.starts_with(&format!("{id}-")) {
+                found.push(entry.path());
+            } else if depth < 6 && entry.file_type().unwrap().is_dir() {
+                open.push((entry.path(), depth + 1));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn two_builds_at_once_are_two_users() {
+    if !nix::unistd::geteuid().is_root() {
+        return; // Of one plain user all builds are that user's, each in namespaces of its own.
+    }
+    let attacks = [Attack::new(Level::Root), Attack::new(Level::Root)];
+    let mut builders = attacks.each_ref().map(|attack| {
+        let script = "exec -a slugline-user sleep 5";
+        attack
+            .command(script, &[])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    });
+    let uids = || {
+        let of = |entry: fs::DirEntry| {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            line.starts_with(b"slugline-user\0")
+                .then(|| std::os::unix::fs::MetadataExt::uid(&fs::metadata(entry.path()).unwrap()))
+        };
+        fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(of)
+            .collect::<Vec<_>>()
+    };
+    eventually("both run", || uids().len() == 2);
+    let seen = uids();
+    assert!(seen[0] != seen[1] && !seen.contains(&0), "{seen:?}");
+    for builder in &mut builders {
+        builder.kill().unwrap();
+        builder.wait().unwrap();
+    }
+}
+
+#[test]
+fn what_is_required_and_not_given_stops_a_build() {
+    for level in levels() {
+        let attack = Attack::new(*level);
+        let mut command = attack.command("echo built", &[]);
+        let ran = Ran::new(
+            command
+                .env("SLUGLINE_SANDBOX_REQUIRE", "root")
+                .output()
+                .unwrap(),
+        );
+        match level {
+            Level::Root => assert!(ran.success().stderr.contains("Isolation: level 1 (root)")),
+            Level::PlainUser => {
+                let said = ran.failure(3).stderr;
+                assert!(said.contains("sandbox_require asks for level 1"), "{said}");
+                assert!(!said.contains("----->"), "{said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_doctor_says_what_is_enforced() {
+    for level in levels() {
+        let attack = Attack::new(*level);
+        let build = attack.command("true", &[]);
+        let arguments = build.get_args().take_while(|argument| *argument != "build");
+        let mut command = attack.site.command(build.get_program().as_ref());
+        command
+            .args(arguments)
+            .arg("doctor")
+            .env("TMPDIR", attack.site.path("out"));
+        let said = Ran::new(command.output().unwrap()).success().stdout;
+        for subject in ["files", "kernel", "network", "memory", "tasks", "disk"] {
+            let is = |line: &str| line.split_whitespace().next() == Some(subject);
+            assert!(said.lines().any(is), "{level:?}: {subject} in {said}");
+        }
     }
 }
