@@ -14,6 +14,7 @@
 
 mod advertise;
 mod checks;
+mod fsck;
 mod ingest;
 mod init;
 mod objects;
@@ -24,6 +25,7 @@ mod refs;
 mod report;
 mod request;
 mod side_band;
+mod special;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -7,16 +7,17 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use gix::ObjectId;
 use gix::hash::Kind::Sha1;
-use gix::objs::{CommitRef, FindHeader as _, Kind, TagRef};
+use gix::objs::{Find as _, FindHeader as _, Kind};
 use gix::progress::Discard;
 use gix_pack::index::traverse::{SafetyCheck, with_index};
 
-use super::{Command, Error, Limits, Request, git_error, tree};
+use super::special::Special;
+use super::{Command, Error, Limits, Request, fsck, git_error, tree};
 
 /// Checks every object of the pack with this index.
 ///
@@ -40,6 +41,7 @@ pub(super) fn check_pack(
         named_as: std::iter::repeat_with(AtomicU8::default)
             .take(count)
             .collect(),
+        special: Mutex::default(),
         first_error: Mutex::new(None),
     };
     let visitor = Visitor {
@@ -86,7 +88,8 @@ pub(super) fn check_pack(
             limit_bytes: limits.object_bytes,
             source,
         })?;
-    pack.check_kinds()
+    pack.check_kinds()?;
+    pack.check_special(odb)
 }
 
 /// Checks that what each ref is to name exists, and that branches name commits.
@@ -131,6 +134,8 @@ struct Pack<'a> {
     is: Vec<AtomicU8>,
     /// The kinds, as bits, that other objects name each as.
     named_as: Vec<AtomicU8>,
+    /// Files that git itself reads, by their ids.
+    special: Mutex<HashSet<(ObjectId, Special)>>,
     first_error: Mutex<Option<Error>>,
 }
 
@@ -141,6 +146,28 @@ impl Pack<'_> {
             first.get_or_insert(error);
         }
         gix::Error::from_error(std::io::Error::from(std::io::ErrorKind::InvalidData))
+    }
+
+    /// Looks into the files that git itself reads; after all have been visited.
+    fn check_special(&self, odb: &gix::odb::HandleArc) -> Result<(), Error> {
+        let mut special = self.special.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = Vec::new();
+        for (id, special) in special.drain() {
+            let malformed = |kind: Kind, reason: String| Error::Object { kind, id, reason };
+            let found = odb
+                .try_find(&id, &mut buffer)
+                .map_err(|source| malformed(Kind::Blob, source.to_string()))?;
+            // What is missing was missed before.
+            let Some(object) = found else { continue };
+            if object.kind != Kind::Blob {
+                let reason = "it stands where git reads a file".to_owned();
+                return Err(malformed(object.kind, reason));
+            }
+            special
+                .check(object.data)
+                .map_err(|reason| malformed(Kind::Blob, reason))?;
+        }
+        Ok(())
     }
 
     /// Compares what the objects are with what they are named as; after all have been visited.
@@ -189,6 +216,7 @@ impl Visitor<'_> {
             Kind::Tree => tree::check(data, |entry| {
                 if let Some(kind) = entry.kind {
                     self.require(&entry.id, kind, id)?;
+                    self.note_special(&entry);
                 }
                 Ok(())
             })
@@ -197,19 +225,28 @@ impl Visitor<'_> {
                 tree::Error::Entry(error) => error,
             }),
             Kind::Commit => {
-                let commit = CommitRef::from_bytes(data, Sha1)
-                    .map_err(|error| malformed(error.to_string()))?;
-                self.require(&commit.tree(), Kind::Tree, id)?;
-                for parent in commit.parents() {
+                let commit = fsck::commit(data).map_err(|reason| malformed(reason.to_owned()))?;
+                self.require(&commit.tree, Kind::Tree, id)?;
+                for parent in commit.parents {
                     self.require(&parent, Kind::Commit, id)?;
                 }
                 Ok(())
             }
             Kind::Tag => {
-                let tag =
-                    TagRef::from_bytes(data, Sha1).map_err(|error| malformed(error.to_string()))?;
-                self.require(&tag.target(), tag.target_kind, id)
+                let tag = fsck::tag(data).map_err(|reason| malformed(reason.to_owned()))?;
+                self.require(&tag.target, tag.kind, id)
             }
+        }
+    }
+
+    fn note_special(&self, entry: &tree::Entry<'_>) {
+        if let Some(special) = Special::of(entry.name) {
+            let mut all = self
+                .pack
+                .special
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            all.insert((entry.id, special));
         }
     }
 

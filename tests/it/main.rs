@@ -18,6 +18,7 @@ mod layout;
 mod push;
 mod receiver_abuse;
 mod receiver_crash;
+mod receiver_fsck;
 mod running;
 mod sandbox;
 mod sandbox_attacks;

@@ -98,7 +98,7 @@ fn hostile_trees_are_refused() {
             tree_line("100644", "a", &blob),
         ]
         .concat(),
-        tree_line("100600", "a", &blob),
+        tree_line("1006008", "a", &blob),
         tree_line("100644", "a", &blob)[..20].to_vec(),
     ] {
         let tree = case.object("tree", &lines);
