@@ -25,7 +25,7 @@ use crate::checkout::{self, Directory};
 use crate::compile::{self, Compiler, cache};
 use crate::config::ConfigVars;
 use crate::output::Output;
-use crate::sandbox::{Root, Sandbox, Watch};
+use crate::sandbox::{Contact, Root, Sandbox, Watch};
 use crate::slug::{self, SlugRecord, UsedBuildpack};
 use crate::store::Store;
 
@@ -85,6 +85,8 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Built {
     pub record: SlugRecord,
+    /// The hosts that the build has asked the proxy for, by name and port.
+    pub contacts: Vec<Contact>,
     /// Name and duration of each phase, in order.
     pub timings: Vec<(&'static str, Duration)>,
 }
@@ -127,6 +129,9 @@ pub fn build(
     let mut phases = Phases::default();
     let root = Root::create(&job.scratch.join("root")).context("preparing the build's root")?;
     out.step(&format!("Building on the {} stack", machine.stack))?;
+    let level = machine.sandbox.level()?;
+    let network = machine.sandbox.policy().network;
+    out.detail(&format!("Isolation: {level}, network: {network}"))?;
 
     let checkout = phases.time("checkout", || {
         fetch(job.source, &root.app(), &machine.limits)
@@ -164,7 +169,9 @@ pub fn build(
             cache::restore(kept, &root.cache()).context("restoring the build cache")?;
         }
         root.hand_over_renewed()?;
-        run_buildpacks(&chosen, &root, &env, machine, watch, out)
+        let done = run_buildpacks(&chosen, &root, &env, machine, watch, out);
+        name_refused(&root, out)?;
+        done
     })?;
     root.require_directories()?;
     let process_types = discover(&compiled.defaults, &root.app(), out)?;
@@ -211,6 +218,7 @@ pub fn build(
     };
     Ok(Built {
         record,
+        contacts: root.traffic().contacts(),
         timings: phases.0,
     })
 }
@@ -234,6 +242,17 @@ fn fetch(source: Source<'_>, app: &Path, limits: &Limits) -> Result<Directory> {
         Source::Directory(dir) => checkout::directory(dir, app, &limits.checkout)
             .with_context(|| format!("copying {}", dir.display())),
     }
+}
+
+/// Tells of the hosts that the build was kept from; its tools seldom say why.
+fn name_refused(root: &Root, out: &mut Output<'_>) -> Result<()> {
+    for contact in root.traffic().contacts() {
+        if let Some(reason) = contact.refused {
+            let (host, port) = (contact.host, contact.port);
+            out.problem(&format!("Not connected to {host}:{port}: {reason}"))?;
+        }
+    }
+    Ok(())
 }
 
 struct Compiled {

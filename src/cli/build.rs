@@ -307,6 +307,7 @@ fn summary(built: &Built, output: &Path) -> Value {
         "size_bytes": record.size_bytes,
         "process_types": record.process_types,
         "buildpacks": record.buildpacks,
+        "network": built.contacts,
         "timings_ms": timings,
         "path": output,
         "manifest": record.manifest,

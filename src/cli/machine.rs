@@ -1,8 +1,10 @@
 //! What a local command needs to build: the machine's stack, sandbox, limits and certificates.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use anyhow::Result;
@@ -12,7 +14,7 @@ use crate::checkout;
 use crate::config::ConfigVars;
 use crate::pipeline::{Limits, Machine};
 use crate::platform::settings::{self, Settings, stack_of_os_release};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Network, PROXY_PORT, Policy, Rules, Sandbox, Upstream};
 
 /// Where systems keep the certificates that they trust: Debian and its kin, Fedora and its kin, Alpine.
 const CA_BUNDLES: [&str; 3] = [
@@ -30,6 +32,16 @@ const CA_VARIABLES: [&str; 6] = [
     "PIP_CERT",
     "REQUESTS_CA_BUNDLE",
     "npm_config_cafile",
+];
+
+/// The variables by which tools of builds are told of a proxy, for the JVM's see [`jvm_options`].
+const PROXY_VARIABLES: [&str; 6] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "YARN_HTTP_PROXY",
+    "YARN_HTTPS_PROXY",
 ];
 
 /// The settings: a file's text, then `SLUGLINE_*` variables, then arguments.
@@ -53,7 +65,7 @@ pub(super) fn settings(
 /// The machine that builds run on.
 pub(super) fn machine(settings: &Settings) -> Result<Machine> {
     Ok(Machine {
-        sandbox: sandbox(),
+        sandbox: sandbox().with(policy(settings)?),
         stack: settings.stack.clone(),
         env: build_env(settings)?,
         limits: Limits {
@@ -70,7 +82,48 @@ pub(super) fn sandbox() -> Sandbox {
     Sandbox::new("/proc/self/exe")
 }
 
-/// The host's certificates under every tool's variable, and the operator's own variables over them.
+fn policy(settings: &Settings) -> Result<Policy> {
+    let rules = Rules {
+        allow: settings.network_allow.clone(),
+        only: settings.network_only.clone(),
+        upstream: upstream(settings)?,
+    };
+    Ok(Policy {
+        limits: settings.build_limits.clone(),
+        network: settings.network,
+        rules: Arc::new(rules),
+        require: settings.sandbox_require,
+        ..Policy::default()
+    })
+}
+
+/// The proxy that the operator named for builds, else the server's own.
+fn upstream(settings: &Settings) -> Result<Upstream> {
+    let own = environment::variables().collect::<BTreeMap<_, _>>();
+    let named = |name: &str| {
+        let lower = name.to_lowercase();
+        let chosen = settings
+            .build_env
+            .iter()
+            .find(|(key, _)| [name, &lower].contains(key))
+            .map(|(_, value)| value.to_owned());
+        chosen.or_else(|| own.get(name).or_else(|| own.get(&lower)).cloned())
+    };
+    let (http, https) = (named("HTTP_PROXY"), named("HTTPS_PROXY"));
+    let except = named("NO_PROXY");
+    Upstream::read(http.as_deref(), https.as_deref(), except.as_deref())
+        .map_err(|url| UpstreamError { url }.into())
+}
+
+/// A proxy of the server that builds cannot be sent through.
+#[derive(Debug, thiserror::Error)]
+#[error("{url} is no http:// proxy, and builds are to reach the network through it")]
+pub(crate) struct UpstreamError {
+    pub(crate) url: String,
+}
+
+/// The host's certificates and our proxy under every tool's variable, and the operator's own
+/// variables over them, but for those that would lead around our proxy.
 fn build_env(settings: &Settings) -> Result<ConfigVars> {
     let mut env = ConfigVars::default();
     if let Some(bundle) = CA_BUNDLES.iter().find(|path| Path::new(path).is_file()) {
@@ -78,8 +131,31 @@ fn build_env(settings: &Settings) -> Result<ConfigVars> {
             env.set(name, bundle)?;
         }
     }
+    let mut jvm = String::new();
     for (name, value) in settings.build_env.iter() {
         env.set(name, value)?;
+        if name == JVM_OPTIONS {
+            jvm = format!("{value} ");
+        }
+    }
+    if settings.network == Network::Proxy {
+        let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
+        for name in PROXY_VARIABLES {
+            env.set(name, &proxy)?;
+        }
+        for name in ["NO_PROXY", "no_proxy"] {
+            env.set(name, "localhost,127.0.0.1,::1")?;
+        }
+        env.set(JVM_OPTIONS, &(jvm + &jvm_options()))?;
     }
     Ok(env)
+}
+
+/// Every JVM reads this variable, whatever starts it.
+const JVM_OPTIONS: &str = "JAVA_TOOL_OPTIONS";
+
+/// The JVM knows no proxy variable.
+fn jvm_options() -> String {
+    let of = |scheme| format!("-D{scheme}.proxyHost=127.0.0.1 -D{scheme}.proxyPort={PROXY_PORT}");
+    format!("{} {}", of("http"), of("https"))
 }

@@ -19,7 +19,7 @@ pub mod environment;
 mod git;
 mod git_credential;
 mod interrupt;
-mod machine;
+pub(crate) mod machine;
 mod print;
 mod releases;
 mod report;

@@ -6,7 +6,7 @@ use super::{Draft, cancelled, chain, machine, nobody_reads, sentence};
 use crate::buildpack::BuildpackError;
 use crate::output::{Failure, human_size};
 use crate::procfile::ProcfileError;
-use crate::sandbox::{self, Cause};
+use crate::sandbox::{self, Cause, Limit};
 use crate::{compile, detect, pack, pipeline, store};
 
 pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
@@ -149,6 +149,15 @@ pub(super) fn sandbox(error: &sandbox::Error) -> Draft {
                 .into_iter()
                 .fold(draft, Draft::remedy)
         }
+        E::Limit { limit, value } => reached(*limit, *value),
+        E::TooWeak { got, required } => Draft::platform(
+            "sandbox_too_weak",
+            "This machine does not isolate builds as its operator requires.",
+        )
+        .found(format!(
+            "Isolation is {got}; sandbox_require asks for {required}."
+        ))
+        .remedy("Run the server as root, or lower sandbox_require in its slugline.yml."),
         E::Helper { .. } => Draft::platform(
             "sandbox_helper",
             "The build's helper process could not be started.",
@@ -160,6 +169,41 @@ pub(super) fn sandbox(error: &sandbox::Error) -> Draft {
             .remedy("A build changes what is inside of /app and /cache; let it leave the directories themselves."),
         E::Output(_) => nobody_reads(),
     }
+}
+
+/// A build that used up its share: which, how much that is, and how an operator raises it.
+fn reached(limit: Limit, value: u64) -> Draft {
+    let (id, what, much, setting) = match limit {
+        Limit::Memory => (
+            "build_memory_limit",
+            "memory",
+            human_size(value),
+            "build_memory_bytes",
+        ),
+        Limit::Processes => (
+            "build_process_limit",
+            "processes and threads",
+            value.to_string(),
+            "build_processes",
+        ),
+        Limit::DiskBytes => (
+            "build_disk_limit",
+            "disk",
+            human_size(value),
+            "build_disk_bytes",
+        ),
+        Limit::DiskFiles => (
+            "build_file_limit",
+            "files",
+            value.to_string(),
+            "build_disk_files",
+        ),
+    };
+    Draft::app(id, format!("The build was ended: it used up its {what}."))
+        .found(format!("The limit is {much} ({setting}: {value})."))
+        .remedy(format!(
+            "Make the build use less, or raise {setting} in the server's slugline.yml."
+        ))
 }
 
 /// What an operator does about a refusal.

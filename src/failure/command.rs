@@ -5,6 +5,7 @@ use std::error::Error;
 use super::{Draft, sentence};
 use crate::cli::build::{CloneError, SourceError};
 use crate::cli::client::{self, ClientError};
+use crate::cli::machine::UpstreamError;
 use crate::cli::run::RunError;
 use crate::cli::slug::SlugError;
 use crate::output::Failure;
@@ -29,6 +30,10 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
     } else if let Some(error) = error.downcast_ref::<DeltaError>() {
         Draft::caller("delta_invalid", sentence(error))
             .remedy("Make it again: slugline slug delta FROM TO.")
+    } else if let Some(error) = error.downcast_ref::<UpstreamError>() {
+        Draft::platform("proxy_unusable", sentence(error)).remedy(
+            "Name an HTTP proxy in HTTP_PROXY and HTTPS_PROXY, or set network to host or off in slugline.yml.",
+        )
     } else {
         return None;
     };

@@ -32,6 +32,27 @@ impl Default for Limits {
     }
 }
 
+/// A limit that a build has reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    Memory,
+    Processes,
+    DiskBytes,
+    DiskFiles,
+}
+
+impl Limits {
+    /// The value of a limit.
+    pub fn of(&self, limit: Limit) -> u64 {
+        match limit {
+            Limit::Memory => self.memory_bytes,
+            Limit::Processes => self.processes,
+            Limit::DiskBytes => self.disk_bytes,
+            Limit::DiskFiles => self.disk_files,
+        }
+    }
+}
+
 /// The kernel's own limits on one process, as far as they are wanted.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct ProcessLimits {

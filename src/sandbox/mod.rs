@@ -7,17 +7,27 @@
 //! it ends, is cancelled or when the caller dies, nothing that it started is left.
 //!
 //! The work is done by a hidden subcommand of the binary ([`helper`]), since a process must be
-//! single-threaded to enter a user namespace. The network is the host's.
+//! single-threaded to enter a user namespace. What of a network the command has is its
+//! [`Profile`]'s and the [`Policy`]'s choice.
 
+mod cgroup;
+mod disk;
+mod guard;
 mod helper;
+mod level;
 mod limits;
+mod network;
+mod processes;
 mod refusal;
 mod remove;
 mod root;
 mod stream;
 mod user;
 
+use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -25,17 +35,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 pub use helper::helper_main;
-pub use limits::Limits;
+pub use level::Level;
+pub use limits::{Limit, Limits};
+pub use network::{Contact, Network, PROXY_PORT, Place, Rules, Traffic, Upstream};
 pub use refusal::{Cause, cause_of_refusal};
 pub use remove::remove_tree;
 pub use root::Root;
 pub use stream::{Ended, Exit};
 pub use user::{BUILD_ID_ON_HOST, INNER_ID};
 
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use cgroup::Tree;
+use guard::Guard;
 use limits::ProcessLimits;
-use user::has_own_user;
+use network::proxy::Proxy;
 
 /// The name of the hidden subcommand that [`helper_main`] implements.
 pub const HELPER_COMMAND: &str = "__sandbox";
@@ -46,6 +62,12 @@ pub enum Error {
     /// The kernel or its configuration does not let us make the namespaces.
     #[error("this machine refused the build's namespaces, at the step «{step}»: {reason}")]
     Refused { step: String, reason: String },
+    /// The command was killed because it had used up its share.
+    #[error("the build reached its limit of {value} ({limit:?})")]
+    Limit { limit: Limit, value: u64 },
+    /// The operator asks for more than this machine gives.
+    #[error("the isolation is {got}; sandbox_require asks for {required}")]
+    TooWeak { got: Level, required: Level },
     /// The helper could not be started or spoken to.
     #[error("starting the sandbox helper {}", helper.display())]
     Helper { helper: PathBuf, source: io::Error },
@@ -122,7 +144,32 @@ pub struct Spec {
 #[derive(Debug, Clone)]
 pub struct Sandbox {
     helper: PathBuf,
-    limits: Limits,
+    policy: Policy,
+}
+
+/// What an operator lets builds do and use.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub limits: Limits,
+    pub network: Network,
+    /// For [`Network::Proxy`].
+    pub rules: Arc<Rules>,
+    /// Weaker isolation is refused.
+    pub require: Option<Level>,
+    /// Where control groups are; an empty directory stands for a machine that has none.
+    pub cgroup_root: PathBuf,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            network: Network::Proxy,
+            rules: Arc::default(),
+            require: None,
+            cgroup_root: PathBuf::from("/sys/fs/cgroup"),
+        }
+    }
 }
 
 impl Sandbox {
@@ -131,8 +178,14 @@ impl Sandbox {
     pub fn new(helper: impl Into<PathBuf>) -> Self {
         Self {
             helper: helper.into(),
-            limits: Limits::default(),
+            policy: Policy::default(),
         }
+    }
+
+    /// The same under another policy.
+    #[must_use]
+    pub fn with(self, policy: Policy) -> Self {
+        Self { policy, ..self }
     }
 
     /// Runs `true` in a sandbox made in `scratch`, to know before any work whether builds can run.
@@ -144,6 +197,9 @@ impl Sandbox {
             .prefix("probe-")
             .tempdir_in(scratch)
             .map_err(Error::io(scratch))?;
+        if let Some(tree) = self.tree() {
+            tree.sweep();
+        }
         let root = Root::create(&dir.path().join("root"))?;
         root.hand_over()?;
         let spec = Spec {
@@ -211,19 +267,45 @@ impl Sandbox {
         self.launch(root, spec, |_| {})
     }
 
+    /// The level of what this sandbox runs.
+    ///
+    /// # Errors
+    /// [`Error::TooWeak`] where the operator asks for more.
+    pub fn level(&self) -> Result<Level, Error> {
+        let got = Level::here();
+        match self.policy.require {
+            Some(required) if got > required => Err(Error::TooWeak { got, required }),
+            _ => Ok(got),
+        }
+    }
+
+    /// The operator's policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     fn launch(
         &self,
         root: &Root,
         spec: &Spec,
         stdio: impl FnOnce(&mut Command),
     ) -> Result<Launch, Error> {
-        let limits = match spec.profile {
-            Profile::Inspect | Profile::Build => {
-                ProcessLimits::of_build(&self.limits, !has_own_user())
-            }
-            Profile::Run => ProcessLimits::default(),
+        let level = self.level()?;
+        let is_build = spec.profile != Profile::Run;
+        let tree = (is_build && level == Level::Root)
+            .then(|| self.tree())
+            .flatten();
+        let group = tree.map(|tree| tree.group(&self.policy.limits));
+        let group = group
+            .transpose()
+            .map_err(Error::io(&self.policy.cgroup_root))?;
+        let build = ProcessLimits::of_build(&self.policy.limits, group.is_none());
+        let (limits, network) = match spec.profile {
+            Profile::Inspect => (build, Network::Off),
+            Profile::Build => (build, self.policy.network),
+            Profile::Run => (ProcessLimits::default(), Network::Host),
         };
-        let order = root.write_order(spec, limits)?;
+        let order = root.write_order(spec, limits, network, group.as_ref())?;
         let mut command = Command::new(&self.helper);
         command
             .arg(HELPER_COMMAND)
@@ -231,10 +313,36 @@ impl Sandbox {
             .env_clear()
             .current_dir("/");
         stdio(&mut command);
+        let mut proxy = None;
+        if network == Network::Proxy {
+            let (ours, theirs) = UnixStream::pair().map_err(self.helper_error())?;
+            command.stdin(OwnedFd::from(theirs));
+            let rules = self.policy.rules.clone();
+            proxy = Some(Proxy::start(ours, rules, root.traffic().clone()));
+        }
         let child = command.spawn().map_err(self.helper_error())?;
         // The command's own pipe ends close here, so that the readers see the end of the output.
         drop(command);
-        Ok(Launch { child, order })
+        let guard = is_build.then(|| {
+            let id = child.id().cast_signed();
+            let limits = self.policy.limits.clone();
+            (
+                Guard::start(id, root.writable(), limits.clone(), group),
+                limits,
+            )
+        });
+        Ok(Launch {
+            child,
+            order,
+            guard,
+            _proxy: proxy,
+        })
+    }
+
+    /// The control groups that can be made here.
+    fn tree(&self) -> Option<Tree> {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        Tree::find(&self.policy.cgroup_root, &own)
     }
 
     fn helper_error(&self) -> impl Fn(io::Error) -> Error {
@@ -250,6 +358,10 @@ impl Sandbox {
 pub struct Launch {
     child: Child,
     order: PathBuf,
+    /// With the limits that it watches; a build has one.
+    guard: Option<(Guard, Limits)>,
+    /// Serves for as long as the command may run.
+    _proxy: Option<Proxy>,
 }
 
 impl Launch {
@@ -269,8 +381,20 @@ impl Launch {
     /// # Errors
     /// The sandbox could not be made: [`Error::Refused`].
     pub fn wait(mut self) -> Result<Exit, Error> {
+        // The guard may still kill it, so it stays a zombie until the guard has ended.
+        let id = Pid::from_raw(self.child.id().cast_signed());
+        let ended = waitid(Id::Pid(id), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        ended.map_err(|errno| Error::io(&self.order)(errno.into()))?;
+        let reached = self.guard.take().and_then(|(mut guard, limits)| {
+            let limit = guard.end()?;
+            Some((limit, limits.of(limit)))
+        });
         let status = self.child.wait().map_err(Error::io(&self.order))?;
-        self.ended(status)
+        let exit = self.ended(status)?;
+        match reached {
+            Some((limit, value)) if !exit.is_success() => Err(Error::Limit { limit, value }),
+            _ => Ok(exit),
+        }
     }
 
     /// Whether it has ended.
@@ -292,6 +416,9 @@ impl Launch {
 impl Drop for Launch {
     fn drop(&mut self) {
         self.kill();
+        // Before the process id is given back; the group goes with the guard.
+        let guard = self.guard.take();
+        drop(guard);
         let _ = self.child.wait();
         helper::forget(&self.order);
     }

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::cgroup::Group;
 use super::limits::ProcessLimits;
+use super::network::{Network, Traffic};
 use super::remove::remove_tree;
 use super::user::{BUILD_ID_ON_HOST, has_own_user};
 use super::{Error, Spec};
@@ -78,6 +80,9 @@ pub(super) struct Order {
     /// Host directory and mount point, both absolute.
     pub read_only: Vec<(PathBuf, PathBuf)>,
     pub limits: ProcessLimits,
+    pub network: Network,
+    /// The files by which a process joins its control group.
+    pub doors: Vec<PathBuf>,
     pub spec: Spec,
 }
 
@@ -86,6 +91,7 @@ pub(super) struct Order {
 pub struct Root {
     dir: PathBuf,
     read_only: Vec<(PathBuf, PathBuf)>,
+    traffic: Traffic,
 }
 
 impl Root {
@@ -97,6 +103,7 @@ impl Root {
         let mut root = Self {
             dir: dir.to_owned(),
             read_only: Vec::new(),
+            traffic: Traffic::default(),
         };
         make_dir(dir)?;
         for name in WRITABLE.iter().chain(&EXPECTED) {
@@ -172,6 +179,16 @@ impl Root {
             .try_for_each(|dir| chown_tree(dir))
     }
 
+    /// What the commands in this root have exchanged with hosts by way of the proxy.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// The directories that commands write to, as the host sees them.
+    pub(super) fn writable(&self) -> Vec<PathBuf> {
+        WRITABLE.iter().map(|name| self.dir.join(name)).collect()
+    }
+
     /// Gives the writable directories to the user that builds run as; needed where we are root.
     ///
     /// # Errors
@@ -230,7 +247,13 @@ impl Root {
     }
 
     /// Writes the helper's order beside the root directory and names its file.
-    pub(super) fn write_order(&self, spec: &Spec, limits: ProcessLimits) -> Result<PathBuf, Error> {
+    pub(super) fn write_order(
+        &self,
+        spec: &Spec,
+        limits: ProcessLimits,
+        network: Network,
+        group: Option<&Group>,
+    ) -> Result<PathBuf, Error> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("order-{}.json", COUNT.fetch_add(1, Ordering::Relaxed));
         let path = self.dir.with_file_name(name);
@@ -239,6 +262,8 @@ impl Root {
             root: self.dir.clone(),
             read_only: self.read_only.clone(),
             limits,
+            network,
+            doors: group.map(Group::doors).unwrap_or_default(),
             spec: spec.clone(),
         };
         let text = serde_json::to_vec(&order).map_err(|e| Error::io(&path)(e.into()))?;

@@ -183,3 +183,144 @@ fn secrets_of_the_machine() {
         assert!(seen.contains("end"), "{level:?}: {seen}");
     }
 }
+
+/// The failure of an attack that is to run into a limit.
+fn ended_at(level: Level, limits: &[(&str, &str)], script: &str) -> String {
+    let attack = Attack::new(level);
+    let mut command = attack.command(script, &[]);
+    command.envs(limits.iter().copied());
+    let start = std::time::Instant::now();
+    let ran = Ran::new(command.output().unwrap()).failure(1);
+    assert!(start.elapsed().as_secs() < 60, "{level:?}: {}", ran.stderr);
+    ran.stderr
+}
+
+#[test]
+fn memory_hog() {
+    for level in levels() {
+        let said = ended_at(
+            *level,
+            &[("SLUGLINE_BUILD_MEMORY_BYTES", "200000000")],
+            "python3 -c 'import time\nx = []\nwhile True: x.append(bytearray(b\"x\") * 10_000_000); time.sleep(0.01)'",
+        );
+        assert!(said.contains("used up its memory"), "{level:?}: {said}");
+        assert!(
+            said.contains("build_memory_bytes: 200000000"),
+            "{level:?}: {said}"
+        );
+    }
+}
+
+#[test]
+fn memory_hog_of_many_processes() {
+    for level in levels() {
+        let said = ended_at(
+            *level,
+            &[("SLUGLINE_BUILD_MEMORY_BYTES", "300000000")],
+            "for n in 1 2 3 4 5 6 7 8; do python3 -c 'import time; x = bytearray(b\"x\") * 60_000_000; time.sleep(20)' & done; wait; exit 1",
+        );
+        assert!(said.contains("used up its memory"), "{level:?}: {said}");
+    }
+}
+
+#[test]
+fn fork_bomb() {
+    for level in levels() {
+        let said = ended_at(
+            *level,
+            &[("SLUGLINE_BUILD_PROCESSES", "100")],
+            "bomb() { bomb | bomb & }; bomb 2>/dev/null; sleep 50",
+        );
+        assert!(said.contains("used up its processes"), "{level:?}: {said}");
+        assert!(said.contains("build_processes: 100"), "{level:?}: {said}");
+    }
+}
+
+#[test]
+fn disk_fill() {
+    for level in levels() {
+        for script in [
+            "for n in 1 2 3 4 5 6 7 8 9; do head -c 30000000 /dev/zero >/app/$n; sleep 0.5; done; sleep 20; exit 1",
+            "mkdir /tmp/closed && cd /tmp/closed && for n in 1 2 3 4 5; do head -c 30000000 /dev/zero >$n; done; chmod 000 .; sleep 20; exit 1",
+            "head -c 200000000 /dev/zero >/app/one-file; exit 1",
+        ] {
+            let said = ended_at(
+                *level,
+                &[("SLUGLINE_BUILD_DISK_BYTES", "100000000")],
+                script,
+            );
+            assert!(
+                said.contains("used up its disk") && said.contains("build_disk_bytes: 100000000"),
+                "{level:?}: {said}"
+            );
+        }
+        let said = ended_at(
+            *level,
+            &[("SLUGLINE_BUILD_DISK_FILES", "1000")],
+            "cd /cache && for n in {1..3000}; do echo >$n; done; sleep 20; exit 1",
+        );
+        assert!(said.contains("used up its files"), "{level:?}: {said}");
+    }
+}
+
+#[test]
+fn addresses_that_are_not_for_builds() {
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listener.set_nonblocking(true).unwrap();
+    let script = format!(
+        "for url in http://127.0.0.1:{port}/ http://localhost:{port}/ http://[::1]:{port}/ http://0.0.0.0:{port}/ http://2130706433:{port}/ \
+         http://169.254.169.254/ http://10.0.0.1/ http://$(hostname):{port}/ http://[fd00:ec2::254]/; do \
+         curl -sS -m 5 --noproxy '*' $url && echo \"REACHED $url\"; \
+         curl -sS -m 5 -p --noproxy none $url && echo \"REACHED $url\"; \
+         curl -sS -m 5 --noproxy none -w '%{{http_code}}\\n' $url; done; \
+         curl -sS -m 5 --noproxy '*' http://1.1.1.1/ && echo REACHED without the proxy; \
+         for name in /run/*.sock /var/run/docker.sock /tmp/.X11-unix; do [ -e $name ] && echo \"REACHED $name\"; done; \
+         grep -v 00000000:0000 /proc/net/unix | grep '@' && echo REACHED abstract sockets; echo end"
+    );
+    for level in levels() {
+        let seen = Attack::new(*level).run(&script, &[]).success().stderr;
+        assert!(!seen.contains("REACHED"), "{level:?}: {seen}");
+        assert!(seen.contains("end"), "{level:?}: {seen}");
+        assert!(
+            seen.contains("Not connected to 127.0.0.1:") && seen.contains("is a loopback address"),
+            "{level:?}: {seen}"
+        );
+        assert!(
+            seen.contains("169.254.169.254 is a link-local address"),
+            "{level:?}: {seen}"
+        );
+        assert!(listener.accept().is_err(), "{level:?}: somebody came");
+    }
+}
+
+#[test]
+fn an_operator_s_exceptions_and_modes() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nmirror";
+            let mut stream = stream.unwrap();
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            std::io::Write::write_all(&mut stream, answer).unwrap();
+        }
+    });
+    let place = format!("127.0.0.1:{port}");
+    let script =
+        format!("curl -sS -m 5 --noproxy none http://{place}/; echo; echo code $?; exit 0");
+    for level in levels() {
+        let attack = Attack::new(*level);
+        let run = |name: &str, value: &str| {
+            let mut command = attack.command(&script, &[]);
+            Ran::new(command.env(name, value).output().unwrap())
+                .success()
+                .stderr
+        };
+        assert!(run("SLUGLINE_NETWORK_ALLOW", &place).contains("mirror"));
+        assert!(run("SLUGLINE_NETWORK", "host").contains("mirror"));
+        assert!(!run("SLUGLINE_NETWORK", "off").contains("mirror"));
+        let said = run("SLUGLINE_NETWORK_ONLY", "pypi.org");
+        assert!(said.contains("it is not in `network_only`"), "{said}");
+    }
+}

@@ -436,7 +436,11 @@ pub fn redact(text: &str) -> String {
         });
         words.collect::<Vec<_>>().join(" ") + "\n"
     };
-    text.lines().map(redact_line).collect()
+    text.replace("level 1 (root)", "[level]")
+        .replace("level 2 (user namespaces)", "[level]")
+        .lines()
+        .map(redact_line)
+        .collect()
 }
 
 fn is_version(text: &str) -> bool {

@@ -16,9 +16,10 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 pub use error::{Place, SettingsError};
-use value::{StackName, build_env, number, parsed, scalar};
+use value::{StackName, build_env, list, number, parsed, scalar};
 
 use crate::config::ConfigVars;
+use crate::sandbox::{Level, Limits as BuildLimits, Network, Place as NetworkPlace};
 
 /// The name of the file, inside of the server's data directory.
 pub const FILE_NAME: &str = "slugline.yml";
@@ -40,14 +41,24 @@ const OTHER_VARIABLES: &[&str] = &[
 
 /// The settings' names in the file; the variables are these in capitals, the command line's
 /// options these with `-` for `_`.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 20] = [
+    "build_cpu_percent",
+    "build_disk_bytes",
+    "build_disk_files",
     "build_env",
+    "build_memory_bytes",
+    "build_open_files",
+    "build_processes",
     "build_timeout_seconds",
     "create_on_push",
     "listen",
     "log_format",
     "max_builds",
+    "network",
+    "network_allow",
+    "network_only",
     "push_limit_bytes",
+    "sandbox_require",
     "slug_limit_bytes",
     "slug_warning_bytes",
     "stack",
@@ -64,6 +75,12 @@ const DEFAULT_SLUG_WARNING_BYTES: u64 = 500 << 20;
 const MAX_BUILDS: RangeInclusive<u64> = 1..=1024;
 const BUILD_TIMEOUT_SECONDS: RangeInclusive<u64> = 1..=86_400;
 const BYTES: RangeInclusive<u64> = 1..=1 << 50;
+/// A shell needs some room to say anything at all.
+const BUILD_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 50;
+const BUILD_COUNT: RangeInclusive<u64> = 16..=1 << 30;
+const CPU_PERCENT: RangeInclusive<u64> = 1..=102_400;
+
+const PLACES: &str = "hosts or networks, such as *.example.com, 10.0.0.0/8 or 127.0.0.1:8080";
 
 /// How a server writes its own log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +115,13 @@ pub struct Settings {
     pub stack: String,
     /// Extra environment of every build: mirrors, proxies, certificates. Values may be secret.
     pub build_env: ConfigVars,
+    pub build_limits: BuildLimits,
+    pub network: Network,
+    /// What builds may reach in refused ranges; see [`sandbox::Rules`](crate::sandbox::Rules).
+    pub network_allow: Vec<NetworkPlace>,
+    pub network_only: Vec<NetworkPlace>,
+    /// The least isolation that builds are started with.
+    pub sandbox_require: Option<Level>,
 }
 
 impl Settings {
@@ -114,6 +138,11 @@ impl Settings {
             slug_warning_bytes: DEFAULT_SLUG_WARNING_BYTES,
             stack: machine.stack.clone(),
             build_env: ConfigVars::default(),
+            build_limits: BuildLimits::default(),
+            network: Network::Proxy,
+            network_allow: Vec::new(),
+            network_only: Vec::new(),
+            sandbox_require: None,
         }
     }
 
@@ -169,7 +198,24 @@ impl Settings {
     }
 
     fn set(&mut self, name: &str, value: &Value, place: &Place) -> Result<(), SettingsError> {
+        let limits = &mut self.build_limits;
         match name {
+            "build_cpu_percent" => {
+                limits.cpu_percent = Some(number(value, place, "percent of a core", CPU_PERCENT)?);
+            }
+            "build_disk_bytes" => limits.disk_bytes = number(value, place, "bytes", BUILD_BYTES)?,
+            "build_disk_files" => limits.disk_files = number(value, place, "files", BUILD_COUNT)?,
+            "build_memory_bytes" => {
+                limits.memory_bytes = number(value, place, "bytes", BUILD_BYTES)?;
+            }
+            "build_open_files" => limits.open_files = number(value, place, "files", BUILD_COUNT)?,
+            "build_processes" => limits.processes = number(value, place, "processes", BUILD_COUNT)?,
+            "network" => self.network = parsed(value, place, "off, proxy or host")?,
+            "network_allow" => self.network_allow = list(value, place, PLACES)?,
+            "network_only" => self.network_only = list(value, place, PLACES)?,
+            "sandbox_require" => {
+                self.sandbox_require = Some(parsed(value, place, "root or namespaces")?);
+            }
             "build_env" => self.build_env = build_env(value, place)?,
             "build_timeout_seconds" => {
                 let seconds = number(value, place, "seconds", BUILD_TIMEOUT_SECONDS)?;
@@ -290,8 +336,18 @@ mod tests {
 build_env:
   HTTPS_PROXY: http://proxy.internal:3128
   RETRIES: 3
+build_cpu_percent: 150
+build_disk_bytes: 50000000
+build_disk_files: 1000
+build_memory_bytes: 60000000
+build_open_files: 1024
+build_processes: 100
 build_timeout_seconds: 60
 create_on_push: true
+network: host
+network_allow: 10.0.0.0/8, mirror.internal:443
+network_only: ['*.example.com']
+sandbox_require: root
 listen: '[::]:80'
 log_format: json
 max_builds: 2
@@ -316,6 +372,20 @@ stack: ubuntu-24.04
             slug_warning_bytes: 500,
             stack: "ubuntu-24.04".into(),
             build_env,
+            build_limits: BuildLimits {
+                memory_bytes: 60_000_000,
+                processes: 100,
+                cpu_percent: Some(150),
+                open_files: 1024,
+                disk_bytes: 50_000_000,
+                disk_files: 1000,
+            },
+            network: Network::Host,
+            network_allow: ["10.0.0.0/8", "mirror.internal:443"]
+                .map(|place| place.parse().unwrap())
+                .to_vec(),
+            network_only: vec!["*.example.com".parse().unwrap()],
+            sandbox_require: Some(Level::Root),
         };
         assert_eq!(of_file(text).unwrap(), expected);
         for name in NAMES {

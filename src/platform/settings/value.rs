@@ -64,6 +64,32 @@ pub(super) fn number(
     })
 }
 
+/// Takes a list, or a text whose items stand between commas or spaces.
+pub(super) fn list<T: FromStr>(
+    value: &Value,
+    place: &Place,
+    expected: &str,
+) -> Result<Vec<T>, SettingsError> {
+    let texts = match value {
+        Value::Null => Some(Vec::new()),
+        Value::Sequence(items) => items.iter().map(scalar).collect(),
+        other => scalar(other).map(|text| text.split([',', ' ']).map(str::to_owned).collect()),
+    };
+    let items = texts.into_iter().flatten().filter(|text| !text.is_empty());
+    let parsed = items.map(|text| {
+        text.parse()
+            .map_err(|_| refused_text(&text, place, expected))
+    });
+    match value {
+        Value::Mapping(_) => Err(refused(value, place, expected)),
+        _ => parsed.collect(),
+    }
+}
+
+fn refused_text(text: &str, place: &Place, expected: &str) -> SettingsError {
+    refused(&Value::String(text.to_owned()), place, expected)
+}
+
 /// Takes a mapping, or a text that holds one: a variable writes `{"NAME": "value"}`.
 pub(super) fn build_env(value: &Value, place: &Place) -> Result<ConfigVars, SettingsError> {
     // Its values may be secret, so no message shows what was got but by its kind.

@@ -20,6 +20,7 @@ mod command;
 mod filter;
 mod mounts;
 mod namespaces;
+mod network;
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -37,6 +38,7 @@ use command::become_command;
 use filter::Filter;
 use mounts::make_root;
 use namespaces::enter_namespaces;
+pub(super) use network::receive_listener;
 
 /// The exit code of a helper that could not make the sandbox.
 const REFUSED: i32 = 121;
@@ -103,7 +105,12 @@ fn supervise(path: &Path) -> Step<i32> {
     let _ = fs::remove_file(path);
     let signals = block_signals()?;
     let filter = Filter::compile()?;
-    enter_namespaces()?;
+    for door in &order.doors {
+        // Zero is whoever writes it.
+        fs::write(door, "0").map_err(at("join the build's control group"))?;
+    }
+    enter_namespaces(order.network)?;
+    network::set_up(order.network)?;
     // After the maps are written, which takes the right to our own /proc: from here on nobody may
     // trace this process or read its memory, whatever uid he has.
     nix::sys::prctl::set_dumpable(false).map_err(at("close the helper to tracers"))?;

@@ -8,17 +8,19 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork, getegid, geteuid};
 
 use super::{Step, at};
+use crate::sandbox::network::Network;
 use crate::sandbox::user::{BUILD_ID_ON_HOST, INNER_ID, has_own_user};
 
-/// Makes user, mount, pid, ipc, uts and cgroup namespaces; the pid namespace begins with the next fork.
-pub(super) fn enter_namespaces() -> Step<()> {
+/// Makes user, mount, pid, ipc, uts and cgroup namespaces, and a network's unless it is the host's; the pid namespace begins with the next fork.
+pub(super) fn enter_namespaces(network: Network) -> Step<()> {
     let (uid, gid) = (geteuid(), getegid());
     let rest = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
-    let flags = CloneFlags::CLONE_NEWUSER | rest;
+    let mut flags = CloneFlags::CLONE_NEWUSER | rest;
+    flags.set(CloneFlags::CLONE_NEWNET, network != Network::Host);
     if has_own_user() {
         unshare_mapped_from_outside(flags)?;
     } else {

@@ -1,0 +1,163 @@
+//! How much a build has on disk.
+//!
+//! Walking a tree takes its time, so it is walked only when the file system as a whole has shrunk
+//! by what the build may still write, and twice a minute besides.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::statvfs::statvfs;
+
+use super::limits::{Limit, Limits};
+
+const WALK_EVERY: Duration = Duration::from_secs(30);
+
+/// The disk use of some directories of one file system.
+#[derive(Debug)]
+pub(super) struct Disk {
+    dirs: Vec<PathBuf>,
+    limit: Amount,
+    free_at_start: Amount,
+    free_at_walk: Amount,
+    walked: Amount,
+    walked_at: Instant,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Amount {
+    bytes: u64,
+    files: u64,
+}
+
+impl Disk {
+    pub fn new(dirs: Vec<PathBuf>, limits: &Limits) -> Self {
+        let free = free(&dirs);
+        Self {
+            dirs,
+            limit: Amount {
+                bytes: limits.disk_bytes,
+                files: limits.disk_files,
+            },
+            free_at_start: free,
+            free_at_walk: free,
+            walked: Amount::default(),
+            walked_at: Instant::now(),
+        }
+    }
+
+    /// The limit that is exceeded, if one is.
+    pub fn look(&mut self) -> Option<Limit> {
+        let free = free(&self.dirs);
+        let grown = self.free_at_walk.less(free);
+        if self.over(self.walked.plus(grown)).is_none() && self.walked_at.elapsed() < WALK_EVERY {
+            return None;
+        }
+        let mut found = Found::default();
+        for dir in &self.dirs {
+            walk(dir, &mut found);
+        }
+        self.walked = found.amount;
+        if found.hidden {
+            // A directory that its owner has closed to himself: all that was used since the start
+            // may be in there.
+            let used = self.free_at_start.less(free);
+            self.walked.bytes = self.walked.bytes.max(used.bytes);
+            self.walked.files = self.walked.files.max(used.files);
+        }
+        self.free_at_walk = free;
+        self.walked_at = Instant::now();
+        self.over(self.walked)
+    }
+
+    fn over(&self, amount: Amount) -> Option<Limit> {
+        if amount.bytes > self.limit.bytes {
+            Some(Limit::DiskBytes)
+        } else if amount.files > self.limit.files {
+            Some(Limit::DiskFiles)
+        } else {
+            None
+        }
+    }
+}
+
+impl Amount {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            files: self.files.saturating_add(other.files),
+        }
+    }
+
+    fn less(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(other.bytes),
+            files: self.files.saturating_sub(other.files),
+        }
+    }
+}
+
+fn free(dirs: &[PathBuf]) -> Amount {
+    let seen = dirs.first().and_then(|dir| statvfs(dir).ok());
+    seen.map_or_else(Amount::default, |seen| Amount {
+        bytes: seen.blocks_free().saturating_mul(seen.fragment_size()),
+        files: seen.files_free(),
+    })
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    amount: Amount,
+    hidden: bool,
+}
+
+/// Adds a tree up, never following a link.
+fn walk(dir: &Path, found: &mut Found) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        found.hidden = true;
+        return;
+    };
+    for entry in entries.flatten() {
+        let Ok(meta) = entry.metadata() else { continue };
+        found.amount.files += 1;
+        // The unit of st_blocks whatever the file system's is. Source: stat(3type).
+        found.amount.bytes += meta.blocks() * 512;
+        if meta.is_dir() {
+            walk(&entry.path(), found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_files_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            disk_bytes: 100_000,
+            disk_files: 10,
+            ..Limits::default()
+        };
+        let look = || {
+            let mut disk = Disk::new(vec![dir.path().to_owned()], &limits);
+            disk.walked_at -= WALK_EVERY;
+            disk.look()
+        };
+        assert_eq!(look(), None);
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        fs::write(dir.path().join("sub/large"), vec![1; 200_000]).unwrap();
+        fs::File::open(dir.path().join("sub/large"))
+            .unwrap()
+            .sync_all()
+            .unwrap();
+        assert_eq!(look(), Some(Limit::DiskBytes));
+        fs::remove_file(dir.path().join("sub/large")).unwrap();
+        for n in 0..10 {
+            std::os::unix::fs::symlink("/", dir.path().join(n.to_string())).unwrap();
+        }
+        assert_eq!(look(), Some(Limit::DiskFiles));
+    }
+}

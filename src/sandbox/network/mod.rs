@@ -1,0 +1,57 @@
+//! What a build may reach: nothing, hosts by way of our proxy, or all that the host reaches.
+//!
+//! With a proxy the build has a network of its own, in which there is but `lo` with one listener.
+//! The [`proxy`] behind it runs in this process, looks every name up itself, refuses the machine's
+//! own and its neighbours' addresses after that, and counts bytes for each host.
+
+mod address;
+pub(super) mod proxy;
+mod rules;
+mod traffic;
+mod upstream;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+pub use rules::{Place, Rules};
+pub use traffic::{Contact, Traffic};
+pub use upstream::Upstream;
+
+/// Where the proxy listens inside, on 127.0.0.1: constant, since builds see it.
+pub const PROXY_PORT: u16 = 3128;
+
+/// How a build is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// A network with nothing but `lo`.
+    Off,
+    /// The same, with our proxy as the only way out.
+    Proxy,
+    /// The host's own network, with its loopback services.
+    Host,
+}
+
+impl FromStr for Network {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "off" => Ok(Self::Off),
+            "proxy" => Ok(Self::Proxy),
+            "host" => Ok(Self::Host),
+            _ => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Proxy => "proxy",
+            Self::Host => "host",
+        })
+    }
+}
