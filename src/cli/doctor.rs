@@ -1,5 +1,6 @@
 //! `slugline doctor`: what this machine can do, what is missing, and the remedy.
 
+use std::fmt::Write;
 use std::fs;
 use std::process::{Command, ExitCode};
 
@@ -59,15 +60,14 @@ fn stack() -> Result<String> {
 
 fn sandbox() -> Result<String> {
     let work = Work::create()?;
-    machine::sandbox().probe(work.path())?;
-    let user = if nix::unistd::geteuid().is_root() {
-        "root: builds run as a user of their own"
-    } else {
-        "not root: builds run as this user"
-    };
-    Ok(format!(
-        "user, mount, pid, ipc, uts and cgroup namespaces; {user}; the network is the host's"
-    ))
+    let sandbox = machine::machine(&machine::settings(None, [])?)?.sandbox;
+    let level = sandbox.level()?;
+    sandbox.probe(work.path())?;
+    let mut text = level.to_string();
+    for (what, by) in sandbox.enforced() {
+        write!(text, "\n           {what:<12} {by}")?;
+    }
+    Ok(text)
 }
 
 fn git() -> Result<String> {

@@ -12,6 +12,7 @@
 
 mod cgroup;
 mod disk;
+mod enforced;
 mod guard;
 mod helper;
 mod level;
@@ -42,7 +43,7 @@ pub use refusal::{Cause, cause_of_refusal};
 pub use remove::remove_tree;
 pub use root::Root;
 pub use stream::{Ended, Exit};
-pub use user::{BUILD_ID_ON_HOST, INNER_ID};
+pub use user::INNER_ID;
 
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;

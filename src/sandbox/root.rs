@@ -18,7 +18,7 @@ use super::cgroup::Group;
 use super::limits::ProcessLimits;
 use super::network::{Network, Traffic};
 use super::remove::remove_tree;
-use super::user::{BUILD_ID_ON_HOST, has_own_user};
+use super::user::Outer;
 use super::{Error, Spec};
 
 /// Directories that the command may write to.
@@ -83,6 +83,8 @@ pub(super) struct Order {
     pub network: Network,
     /// The files by which a process joins its control group.
     pub doors: Vec<PathBuf>,
+    /// The uid and gid outside; none are the helper's own.
+    pub outer_id: Option<u32>,
     pub spec: Spec,
 }
 
@@ -92,6 +94,7 @@ pub struct Root {
     dir: PathBuf,
     read_only: Vec<(PathBuf, PathBuf)>,
     traffic: Traffic,
+    outer: Outer,
 }
 
 impl Root {
@@ -104,6 +107,7 @@ impl Root {
             dir: dir.to_owned(),
             read_only: Vec::new(),
             traffic: Traffic::default(),
+            outer: Outer::claim().map_err(Error::io(dir))?,
         };
         make_dir(dir)?;
         for name in WRITABLE.iter().chain(&EXPECTED) {
@@ -171,12 +175,12 @@ impl Root {
     /// # Errors
     /// The platform's: an owner could not be changed.
     pub fn hand_over_renewed(&self) -> Result<(), Error> {
-        if !has_own_user() {
+        let Some(id) = self.outer.id else {
             return Ok(());
-        }
+        };
         [self.cache(), self.env()]
             .iter()
-            .try_for_each(|dir| chown_tree(dir))
+            .try_for_each(|dir| chown_tree(dir, id))
     }
 
     /// What the commands in this root have exchanged with hosts by way of the proxy.
@@ -194,12 +198,12 @@ impl Root {
     /// # Errors
     /// The platform's: an owner could not be changed.
     pub fn hand_over(&self) -> Result<(), Error> {
-        if !has_own_user() {
+        let Some(id) = self.outer.id else {
             return Ok(());
-        }
+        };
         WRITABLE
             .iter()
-            .try_for_each(|name| chown_tree(&self.dir.join(name)))
+            .try_for_each(|name| chown_tree(&self.dir.join(name), id))
     }
 
     /// A system directory: a link where the host has one (`/bin` → `usr/bin`), else a mount point.
@@ -263,6 +267,7 @@ impl Root {
             read_only: self.read_only.clone(),
             limits,
             network,
+            outer_id: self.outer.id,
             doors: group.map(Group::doors).unwrap_or_default(),
             spec: spec.clone(),
         };
@@ -298,8 +303,8 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .map_err(Error::io(path))
 }
 
-fn chown_tree(path: &Path) -> Result<(), Error> {
-    lchown(path, Some(BUILD_ID_ON_HOST), Some(BUILD_ID_ON_HOST)).map_err(Error::io(path))?;
+fn chown_tree(path: &Path, id: u32) -> Result<(), Error> {
+    lchown(path, Some(id), Some(id)).map_err(Error::io(path))?;
     if !fs::symlink_metadata(path)
         .map_err(Error::io(path))?
         .is_dir()
@@ -309,8 +314,8 @@ fn chown_tree(path: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(path).map_err(Error::io(path))? {
         let entry = entry.map_err(Error::io(path))?;
         let meta = entry.metadata().map_err(Error::io(&entry.path()))?;
-        if meta.is_dir() || meta.uid() != BUILD_ID_ON_HOST {
-            chown_tree(&entry.path())?;
+        if meta.is_dir() || meta.uid() != id {
+            chown_tree(&entry.path(), id)?;
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::site::{Ran, SLUGLINE, Site};
+use crate::site::{Ran, SLUGLINE, Site, eventually};
 
 const CALLS: &str = include_str!("attacks/calls.c");
 
@@ -322,5 +322,165 @@ fn an_operator_s_exceptions_and_modes() {
         assert!(!run("SLUGLINE_NETWORK", "off").contains("mirror"));
         let said = run("SLUGLINE_NETWORK_ONLY", "pypi.org");
         assert!(said.contains("it is not in `network_only`"), "{said}");
+    }
+}
+
+#[test]
+fn descriptors_of_the_caller() {
+    for level in levels() {
+        let attack = Attack::new(*level);
+        let secret = attack.site.path("secret");
+        fs::write(&secret, "hunter2").unwrap();
+        // The shell leaves descriptor 9 open for what it starts.
+        let command = attack.command("ls -l /proc/self/fd; cat <&9; echo end", &[]);
+        let mut shell = Command::new("bash");
+        shell
+            .args(["-c", "exec 9<\"$0\"; exec \"$@\"", secret.to_str().unwrap()])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .env_clear()
+            .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        let seen = Ran::new(shell.output().unwrap()).success().stderr;
+        assert!(!seen.contains("hunter2"), "{level:?}: {seen}");
+        assert!(seen.contains("9: Bad file descriptor"), "{level:?}: {seen}");
+    }
+}
+
+#[test]
+fn a_daemon_that_ignores_sigterm_and_holds_stdout() {
+    let script = "(setsid bash -c 'trap \"\" TERM HUP INT; exec -a slugline-daemon sleep 77' & ) & sleep 0.2; echo started";
+    for level in levels() {
+        let start = std::time::Instant::now();
+        let seen = Attack::new(*level).run(script, &[]).success().stderr;
+        assert!(seen.contains("started"), "{level:?}: {seen}");
+        assert!(start.elapsed().as_secs() < 30, "{level:?}: held up");
+        assert_eq!(running("slugline-daemon"), 0, "{level:?}");
+    }
+}
+
+/// Processes of the machine whose first argument is this.
+fn running(name: &str) -> usize {
+    let is = |entry: &fs::DirEntry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).next() == Some(name.as_bytes())
+    };
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    all.filter(is).count()
+}
+
+#[test]
+fn a_killed_builder_leaves_nothing_running() {
+    for level in levels() {
+        let attack = Attack::new(*level);
+        let name = format!("slugline-left-{level:?}");
+        let script =
+            format!("(setsid bash -c 'trap \"\" TERM; exec -a {name} sleep 77' &); wait; sleep 77");
+        // setpriv and env become the builder: its id is that of the child.
+        let mut builder = attack
+            .command(&script, &[])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("it runs", || running(&name) == 1);
+        builder.kill().unwrap();
+        builder.wait().unwrap();
+        eventually("it is gone", || running(&name) == 0);
+        // The next one sweeps what is left of its control groups.
+        attack.run("true", &[]).success();
+        let left = groups_of(builder.id());
+        assert!(left.is_empty(), "{level:?}: {left:?}");
+    }
+}
+
+/// Control groups that a process has made.
+fn groups_of(id: u32) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
+    while let Some((dir, depth)) = open.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if name.starts_with(&format!("{id}-")) {
+                found.push(entry.path());
+            } else if depth < 6 && entry.file_type().unwrap().is_dir() {
+                open.push((entry.path(), depth + 1));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn two_builds_at_once_are_two_users() {
+    if !nix::unistd::geteuid().is_root() {
+        return; // Of one plain user all builds are that user's, each in namespaces of its own.
+    }
+    let attacks = [Attack::new(Level::Root), Attack::new(Level::Root)];
+    let mut builders = attacks.each_ref().map(|attack| {
+        let script = "exec -a slugline-user sleep 5";
+        attack
+            .command(script, &[])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    });
+    let uids = || {
+        let of = |entry: fs::DirEntry| {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            line.starts_with(b"slugline-user\0")
+                .then(|| std::os::unix::fs::MetadataExt::uid(&fs::metadata(entry.path()).unwrap()))
+        };
+        fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(of)
+            .collect::<Vec<_>>()
+    };
+    eventually("both run", || uids().len() == 2);
+    let seen = uids();
+    assert!(seen[0] != seen[1] && !seen.contains(&0), "{seen:?}");
+    for builder in &mut builders {
+        builder.kill().unwrap();
+        builder.wait().unwrap();
+    }
+}
+
+#[test]
+fn what_is_required_and_not_given_stops_a_build() {
+    for level in levels() {
+        let attack = Attack::new(*level);
+        let mut command = attack.command("echo built", &[]);
+        let ran = Ran::new(
+            command
+                .env("SLUGLINE_SANDBOX_REQUIRE", "root")
+                .output()
+                .unwrap(),
+        );
+        match level {
+            Level::Root => assert!(ran.success().stderr.contains("Isolation: level 1 (root)")),
+            Level::PlainUser => {
+                let said = ran.failure(3).stderr;
+                assert!(said.contains("sandbox_require asks for level 1"), "{said}");
+                assert!(!said.contains("----->"), "{said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_doctor_says_what_is_enforced() {
+    for level in levels() {
+        let attack = Attack::new(*level);
+        let build = attack.command("true", &[]);
+        let arguments = build.get_args().take_while(|argument| *argument != "build");
+        let mut command = attack.site.command(build.get_program().as_ref());
+        command
+            .args(arguments)
+            .arg("doctor")
+            .env("TMPDIR", attack.site.path("out"));
+        let said = Ran::new(command.output().unwrap()).success().stdout;
+        for subject in ["files", "kernel", "network", "memory", "tasks", "disk"] {
+            let is = |line: &str| line.split_whitespace().next() == Some(subject);
+            assert!(said.lines().any(is), "{level:?}: {subject} in {said}");
+        }
     }
 }

@@ -110,7 +110,8 @@ impl Filter {
                 program(denied()?, libc::EPERM)?,
                 program(absent, libc::ENOSYS)?,
             ];
-            programs.extend(other_numbers());
+            #[cfg(target_arch = "x86_64")]
+            programs.push(other_numbers());
             Ok(programs)
         };
         programs()
@@ -169,18 +170,14 @@ fn when(comparisons: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule, seccompi
 
 /// A filter against x32, whose calls arrive under x86-64's architecture.
 #[cfg(target_arch = "x86_64")]
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "another architecture may have none"
-)]
-fn other_numbers() -> Option<BpfProgram> {
+fn other_numbers() -> BpfProgram {
     let step = |code: u32, jump_true: u8, value: u32| sock_filter {
         code: u16::try_from(code).unwrap_or_default(),
         jt: jump_true,
         jf: 0,
         k: value,
     };
-    Some(vec![
+    vec![
         // The number stands first in seccomp_data. Source: seccomp(2).
         step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
         step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, X32_BIT),
@@ -190,10 +187,5 @@ fn other_numbers() -> Option<BpfProgram> {
             0,
             libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs(),
         ),
-    ])
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn other_numbers() -> Option<BpfProgram> {
-    None
+    ]
 }

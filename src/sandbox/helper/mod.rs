@@ -5,7 +5,7 @@
 //! it ends; its grandchild becomes the command. Each dies when its parent does, so that `kill -9`
 //! of the server ends all of a build.
 //!
-//! Where we are root, the inner uid 1000 is [`BUILD_ID_ON_HOST`] outside; else it is ourselves.
+//! Where we are root, the inner uid 1000 is a uid of the build's own outside; else it is ourselves.
 
 #![expect(
     unsafe_code,
@@ -109,7 +109,7 @@ fn supervise(path: &Path) -> Step<i32> {
         // Zero is whoever writes it.
         fs::write(door, "0").map_err(at("join the build's control group"))?;
     }
-    enter_namespaces(order.network)?;
+    enter_namespaces(order.network, order.outer_id)?;
     network::set_up(order.network)?;
     // After the maps are written, which takes the right to our own /proc: from here on nobody may
     // trace this process or read its memory, whatever uid he has.

@@ -9,10 +9,10 @@ use nix::unistd::{ForkResult, fork, getegid, geteuid};
 
 use super::{Step, at};
 use crate::sandbox::network::Network;
-use crate::sandbox::user::{BUILD_ID_ON_HOST, INNER_ID, has_own_user};
+use crate::sandbox::user::INNER_ID;
 
 /// Makes user, mount, pid, ipc, uts and cgroup namespaces, and a network's unless it is the host's; the pid namespace begins with the next fork.
-pub(super) fn enter_namespaces(network: Network) -> Step<()> {
+pub(super) fn enter_namespaces(network: Network, outer_id: Option<u32>) -> Step<()> {
     let (uid, gid) = (geteuid(), getegid());
     let rest = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
@@ -21,8 +21,8 @@ pub(super) fn enter_namespaces(network: Network) -> Step<()> {
         | CloneFlags::CLONE_NEWCGROUP;
     let mut flags = CloneFlags::CLONE_NEWUSER | rest;
     flags.set(CloneFlags::CLONE_NEWNET, network != Network::Host);
-    if has_own_user() {
-        unshare_mapped_from_outside(flags)?;
+    if let Some(id) = outer_id {
+        unshare_mapped_from_outside(flags, id)?;
     } else {
         unshare(flags).map_err(at("make a user namespace"))?;
         write_map("self", "setgroups", "deny")?;
@@ -33,7 +33,7 @@ pub(super) fn enter_namespaces(network: Network) -> Step<()> {
 }
 
 /// As root, a child that stays outside writes the maps: only it may map another uid than its own.
-fn unshare_mapped_from_outside(flags: CloneFlags) -> Step<()> {
+fn unshare_mapped_from_outside(flags: CloneFlags, outer_id: u32) -> Step<()> {
     let (mut go, tell) = io::pipe().map_err(at("make a pipe"))?;
     let me = std::process::id().to_string();
     // SAFETY: this process has one thread.
@@ -41,10 +41,10 @@ fn unshare_mapped_from_outside(flags: CloneFlags) -> Step<()> {
         ForkResult::Child => {
             drop(tell);
             let mut byte = [0];
-            let map = |uid: u32| format!("{INNER_ID} {uid} 1");
+            let map = format!("{INNER_ID} {outer_id} 1");
             let done = go.read_exact(&mut byte).is_ok()
-                && write_map(&me, "uid_map", &map(BUILD_ID_ON_HOST)).is_ok()
-                && write_map(&me, "gid_map", &map(BUILD_ID_ON_HOST)).is_ok();
+                && write_map(&me, "uid_map", &map).is_ok()
+                && write_map(&me, "gid_map", &map).is_ok();
             std::process::exit(i32::from(!done))
         }
         ForkResult::Parent { child } => {

@@ -264,27 +264,21 @@ async fn forward(
     let (host, port) = target(request.uri(), Some(80))?;
     let (stream, upstream) = reach(state, &host, port, false).await?;
     drop_hop_by_hop(request.headers_mut());
-    match upstream {
-        // A proxy wants the whole URL.
-        Some(proxy) => {
-            if let Some(value) = proxy.authorization.as_deref().map(HeaderValue::from_str) {
-                let value = value.map_err(|_| bad("the proxy's password is no text"))?;
-                request
-                    .headers_mut()
-                    .insert(header::PROXY_AUTHORIZATION, value);
-            }
+    if let Some(proxy) = upstream {
+        // It wants the whole URL.
+        if let Some(value) = proxy.authorization.as_deref().map(HeaderValue::from_str) {
+            let value = value.map_err(|_| bad("the proxy's password is no text"))?;
+            let headers = request.headers_mut();
+            headers.insert(header::PROXY_AUTHORIZATION, value);
         }
-        None => {
-            let authority = request.uri().authority().map(|a| a.as_str().to_owned());
-            let own = HeaderValue::from_str(authority.as_deref().unwrap_or_default());
-            let own = own.map_err(|_| bad("the request names no host"))?;
-            request.headers_mut().insert(header::HOST, own);
-            let path = request
-                .uri()
-                .path_and_query()
-                .map_or("/", |path| path.as_str());
-            *request.uri_mut() = path.parse().map_err(|_| bad("the path is none"))?;
-        }
+    } else {
+        let authority = request.uri().authority().map(|a| a.as_str().to_owned());
+        let own = HeaderValue::from_str(authority.as_deref().unwrap_or_default());
+        let own = own.map_err(|_| bad("the request names no host"))?;
+        request.headers_mut().insert(header::HOST, own);
+        let path = request.uri().path_and_query();
+        let path = path.map_or("/", |path| path.as_str());
+        *request.uri_mut() = path.parse().map_err(|_| bad("the path is none"))?;
     }
     let failed = |error: hyper::Error| Unreached::Failed(io::Error::other(error));
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()

@@ -28,7 +28,10 @@ pub struct Contact {
 
 /// All contacts of a build. Clones share their state.
 #[derive(Debug, Clone, Default)]
-pub struct Traffic(Arc<Mutex<BTreeMap<(String, u16), Arc<Counters>>>>);
+pub struct Traffic(Arc<Mutex<Hosts>>);
+
+/// By host and port.
+type Hosts = BTreeMap<(String, u16), Arc<Counters>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {

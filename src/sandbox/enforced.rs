@@ -1,0 +1,76 @@
+//! What is enforced on this machine and by what, as a table for people.
+
+use super::cgroup::Tree;
+use super::{Level, Network, Sandbox};
+
+impl Sandbox {
+    /// What builds are bound by here: the subject, and what binds it or that nothing does.
+    pub fn enforced(&self) -> Vec<(&'static str, String)> {
+        let policy = self.policy();
+        let root = Level::here() == Level::Root;
+        let tree = if root { self.tree() } else { None };
+        let groups = match tree {
+            Some(Tree::V2(_)) => Some("control group (version 2)"),
+            Some(Tree::V1(_)) => Some("control group (version 1)"),
+            None => None,
+        };
+        let (limits, in_all) = (&policy.limits, "of all processes together");
+        let memory = groups.map_or_else(
+            || format!("ten looks a second {in_all}; twice as much for one process by RLIMIT_DATA"),
+            |group| format!("{group}, {in_all}"),
+        );
+        let cpu = match (limits.cpu_percent, groups) {
+            (None, _) => "all cores (build_cpu_percent is not set)".to_owned(),
+            (Some(percent), Some(group)) => format!("{percent} % of a core, by {group}"),
+            (Some(_), None) => "not enforced: it takes root and control groups".to_owned(),
+        };
+        let network = match policy.network {
+            Network::Off => "none, in a network namespace",
+            Network::Proxy => {
+                "a network namespace whose only way out is our proxy; no loopback, private, link-local or metadata address"
+            }
+            Network::Host => {
+                "not enforced: the host's network, with its loopback services (network: host)"
+            }
+        };
+        let user = if root {
+            "a uid of the machine for each build, from a range that no account has"
+        } else {
+            "the server's own user outside; 1000 inside, without capabilities"
+        };
+        vec![
+            (
+                "files",
+                "an own root; system directories read-only".to_owned(),
+            ),
+            (
+                "processes",
+                "an own pid namespace, which ends with the build".to_owned(),
+            ),
+            ("user", user.to_owned()),
+            (
+                "kernel",
+                "system call filter, no capabilities, no new privileges, no nested namespaces"
+                    .to_owned(),
+            ),
+            ("network", network.to_owned()),
+            ("memory", format!("{} bytes: {memory}", limits.memory_bytes)),
+            (
+                "tasks",
+                format!("{}: {}", limits.processes, groups.unwrap_or("RLIMIT_NPROC")),
+            ),
+            ("cpu", cpu),
+            (
+                "open files",
+                format!("{}: RLIMIT_NOFILE", limits.open_files),
+            ),
+            (
+                "disk",
+                format!(
+                    "{} bytes, {} files: looked at each second, so exceeded by what is written in one; no single file exceeds it",
+                    limits.disk_bytes, limits.disk_files
+                ),
+            ),
+        ]
+    }
+}
