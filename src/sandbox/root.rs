@@ -109,6 +109,22 @@ impl Root {
         Ok(root)
     }
 
+    /// The directory itself, as the host sees it.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The same root, with one of its directories shown read-only.
+    #[must_use]
+    pub fn with_read_only(&self, dir: &Path) -> Self {
+        let mut read_only = self.read_only.clone();
+        read_only.push((dir.to_owned(), dir.to_owned()));
+        Self {
+            dir: self.dir.clone(),
+            read_only,
+        }
+    }
+
     /// The build dir, as the host sees it.
     pub fn app(&self) -> PathBuf {
         self.dir.join("app")
