@@ -61,6 +61,7 @@ impl Prepared {
         let compiler = Compiler {
             sandbox: &self.machine.sandbox,
             root: &self.root,
+            build_dir: "/app",
             env: &self.env,
             watch: &Watch::default(),
             time_limit: self.machine.limits.time,

@@ -261,6 +261,8 @@ fn build(app: &App, machine: &Machine, dir: &Path, store: &Store) -> Result<(Bui
         },
         version: None,
         buildpacks: app.buildpacks.clone(),
+        layout: slugline::app::Layout::default(),
+        fetched: None,
         config: &ConfigVars::default(),
         last: None,
         cache: Some(&cache),

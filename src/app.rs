@@ -1,9 +1,13 @@
-//! The name of an app: what a person types, what a git URL and an API path carry.
+//! An app: its name, which a person types and which a git URL and an API path carry, and its layout.
 //!
 //! A value of [`AppName`] has been checked, so it is safe as a path component and in a URL.
 
+mod layout;
+
 use std::fmt;
 use std::str::FromStr;
+
+pub use layout::{AppRoot, BuildDir, Layout, LayoutError};
 
 /// Longest app name, in bytes. Source: the Platform API's app name pattern.
 pub const MAX_NAME_BYTES: usize = 30;

@@ -6,7 +6,7 @@
 //! - platform: [`platform`] remembers apps, config vars, builds and releases
 //! - the sentence: [`pipeline`], one build from top to bottom
 //! - stages: [`receive`], [`checkout`], [`detect`], [`compile`], [`pack`], [`store`]
-//! - tools: [`sandbox`]
+//! - tools: [`fetch`], [`sandbox`]
 //! - vocabulary: [`app`], [`buildpack`], [`config`], [`digest`], [`fault`], [`output`],
 //!   [`procfile`], [`release`], [`slug`]
 
@@ -20,6 +20,7 @@ pub mod detect;
 pub mod digest;
 pub mod failure;
 pub mod fault;
+pub mod fetch;
 #[cfg(test)]
 mod fixture;
 pub mod http;

@@ -5,7 +5,9 @@
 //! build takes; never call it on an async executor.
 
 mod choose;
+mod obtain;
 mod packing;
+mod place;
 mod process_types;
 
 use std::collections::BTreeMap;
@@ -15,12 +17,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use choose::choose;
+use choose::{Asking, Chosen, choose};
+use obtain::Supply;
 pub use packing::Last;
 use packing::{check_size, pack_app};
+use place::Place;
 use process_types::{discover, read_procfile};
 
-use crate::buildpack::{Reference, Staged};
+use crate::app::Layout;
+use crate::buildpack::{Misspelt, Reference, Staged};
 use crate::checkout::{self, Directory};
 use crate::compile::{self, Compiler, cache};
 use crate::config::ConfigVars;
@@ -51,6 +56,10 @@ pub struct Build<'a> {
     /// In order; empty means that the built-in ones are asked.
     pub buildpacks: Vec<Reference>,
     pub config: &'a ConfigVars,
+    /// Where it is built, and of which directory of the source.
+    pub layout: Layout,
+    /// Where fetched buildpacks are kept; none fetches them anew.
+    pub fetched: Option<&'a Path>,
     /// The app's kept cache; none builds with an empty one and keeps nothing.
     pub cache: Option<&'a Path>,
     /// What the app released last.
@@ -85,6 +94,8 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Built {
     pub record: SlugRecord,
+    /// What detection has found, where no buildpack was chosen.
+    pub detected: Option<Reference>,
     /// The hosts that the build has asked the proxy for, by name and port.
     pub contacts: Vec<Contact>,
     /// Name and duration of each phase, in order.
@@ -98,12 +109,17 @@ pub enum Error {
     NoLanguage {
         asked: Vec<String>,
         found: Vec<String>,
+        misspelt: Vec<Misspelt>,
+        /// Markers in directories of the root, such as `api/app.lang`.
+        below: Vec<String>,
     },
     #[error("the buildpack {buildpack} does not recognise the app")]
     NotCompatible {
         buildpack: String,
         explanation: String,
     },
+    #[error("the source has no directory {root}")]
+    NoRoot { root: String },
     #[error("the Procfile is {what}, not a file")]
     ProcfileKind { what: &'static str },
     #[error("the compressed slug has {got_bytes} bytes; the limit is {limit_bytes}")]
@@ -119,6 +135,7 @@ pub enum Error {
 ///
 /// # Errors
 /// The stage's error is in the chain; the app's kept cache and the store's other slugs are untouched.
+#[expect(clippy::too_many_lines, reason = "the sentence, on one page")]
 pub fn build(
     job: Build<'_>,
     machine: &Machine,
@@ -133,8 +150,9 @@ pub fn build(
     let network = machine.sandbox.policy().network;
     out.detail(&format!("Isolation: {level}, network: {network}"))?;
 
+    let place = Place::new(&job.layout, &root);
     let checkout = phases.time("checkout", || {
-        fetch(job.source, &root.app(), &machine.limits)
+        place.fill(job.source, &job.layout, &root, &machine.limits)
     })?;
     let Directory { checkout, changed } = checkout;
     if changed > 0 {
@@ -145,9 +163,9 @@ pub fn build(
         };
         out.detail(&format!("{files} from HEAD; what is on disk is built"))?;
     }
-    prune(&root.app(), out)?;
+    prune(&place.host, out)?;
     // A malformed Procfile should not cost its author the time of a build.
-    read_procfile(&root.app().join("Procfile"))?;
+    read_procfile(&place.host.join("Procfile"))?;
     let version = checkout
         .commit
         .map(|id| id.to_string())
@@ -158,9 +176,20 @@ pub fn build(
         &machine.env,
     );
 
-    let chosen = phases.time("detect", || {
-        choose(&job.buildpacks, &root, &env, machine, watch, out)
-    })?;
+    let supply = Supply {
+        kept: job.fetched,
+        scratch: job.scratch,
+        env: &env,
+        cancel: &watch.cancel,
+    };
+    let asking = Asking {
+        root: &root,
+        place: &place,
+        env: &env,
+        machine,
+        watch,
+    };
+    let chosen = phases.time("detect", || choose(&job.buildpacks, &supply, &asking, out))?;
 
     let compiled = phases.time("compile", || -> Result<_> {
         root.renew()?;
@@ -169,16 +198,17 @@ pub fn build(
             cache::restore(kept, &root.cache()).context("restoring the build cache")?;
         }
         root.hand_over_renewed()?;
-        let done = run_buildpacks(&chosen, &root, &env, machine, watch, out);
+        let done = run_buildpacks(&chosen, &asking, out);
         name_refused(&root, out)?;
         done
     })?;
     root.require_directories()?;
-    let process_types = discover(&compiled.defaults, &root.app(), out)?;
+    place.require()?;
+    let process_types = discover(&compiled.defaults, &place.host, out)?;
 
     out.step("Compressing...")?;
     let last = job.last.as_ref();
-    let packed = phases.time("pack", || pack_app(&root.app(), last, store))?;
+    let packed = phases.time("pack", || pack_app(&place.host, last, store))?;
     for skipped in &packed.skipped {
         out.problem(&format!("Left out of the slug: {skipped}"))?;
     }
@@ -206,42 +236,23 @@ pub fn build(
             tree: checkout.tree.map(|id| id.to_string()),
             version: job.version,
         },
-        buildpacks: chosen
-            .iter()
-            .map(|(staged, label)| used(staged, label))
-            .collect(),
+        buildpacks: compiled.used,
         runtimes: compiled.report.runtimes,
         packages: compiled.report.packages,
         stack: machine.stack.clone(),
         architecture: std::env::consts::ARCH.to_owned(),
         process_types,
+        layout: job.layout,
     };
+    let detected = job.buildpacks.is_empty().then(|| chosen.first());
     Ok(Built {
+        detected: detected
+            .flatten()
+            .map(|chosen| chosen.staged.reference.clone()),
         record,
         contacts: root.traffic().contacts(),
         timings: phases.0,
     })
-}
-
-fn fetch(source: Source<'_>, app: &Path, limits: &Limits) -> Result<Directory> {
-    let whole = |checkout| Directory {
-        checkout,
-        changed: 0,
-    };
-    match source {
-        Source::Commit {
-            repository,
-            quarantine,
-            commit,
-        } => checkout::commit(repository, quarantine, commit, app, &limits.checkout)
-            .map(whole)
-            .with_context(|| format!("checking out {commit}")),
-        Source::Archive(reader) => checkout::archive(reader, app, &limits.checkout)
-            .map(whole)
-            .context("unpacking the source archive"),
-        Source::Directory(dir) => checkout::directory(dir, app, &limits.checkout)
-            .with_context(|| format!("copying {}", dir.display())),
-    }
 }
 
 /// Tells of the hosts that the build was kept from; its tools seldom say why.
@@ -258,32 +269,42 @@ fn name_refused(root: &Root, out: &mut Output<'_>) -> Result<()> {
 struct Compiled {
     defaults: BTreeMap<String, String>,
     report: compile::Report,
+    used: Vec<UsedBuildpack>,
 }
 
 fn run_buildpacks(
-    chosen: &[(Staged, String)],
-    root: &Root,
-    env: &[(String, String)],
-    machine: &Machine,
-    watch: &Watch,
+    chosen: &[Chosen],
+    asking: &Asking<'_>,
     out: &mut Output<'_>,
 ) -> Result<Compiled> {
+    let (root, machine) = (asking.root, asking.machine);
     let compiler = Compiler {
         sandbox: &machine.sandbox,
         root,
-        env,
-        watch,
+        build_dir: &asking.place.inside,
+        env: asking.env,
+        watch: asking.watch,
         time_limit: machine.limits.time,
     };
     let mut before = Vec::new();
     let mut report = compile::Report::default();
-    for (staged, label) in chosen {
+    let mut used = Vec::new();
+    for Chosen { staged, label } in chosen {
+        let label = match label {
+            Some(label) => label.clone(),
+            None => asking.ask_configured(staged, out)?,
+        };
         out.step(&format!("{label} app detected"))?;
-        compiler.compile(staged, label, &before, out)?;
+        let done = compiler.compile(staged, &label, &before, out);
         root.require_directories()?;
-        let own = compiler.report(staged)?;
+        asking.place.require()?;
+        // A report is made of a failure, too; what it says of one is nobody's here.
+        let own = compiler.report(staged);
+        done?;
+        let own = own?;
         report.runtimes.extend(own.runtimes);
         report.packages.extend(own.packages);
+        used.push(used_buildpack(staged, &label));
         before.push(staged.clone());
     }
     // Only the last buildpack's word counts for process types, as on Heroku.
@@ -291,7 +312,11 @@ fn run_buildpacks(
         Some(last) => compiler.release(last)?,
         None => BTreeMap::new(),
     };
-    Ok(Compiled { defaults, report })
+    Ok(Compiled {
+        defaults,
+        report,
+        used,
+    })
 }
 
 /// Removes what does not belong into a build, with the lines that Heroku prints for it.
@@ -309,11 +334,12 @@ fn prune(app: &Path, out: &mut Output<'_>) -> Result<()> {
     Ok(())
 }
 
-fn used(staged: &Staged, label: &str) -> UsedBuildpack {
+fn used_buildpack(staged: &Staged, label: &str) -> UsedBuildpack {
     UsedBuildpack {
         name: staged.reference.to_string(),
         label: label.to_owned(),
         digest: staged.digest,
+        pinned: staged.pinned.clone(),
     }
 }
 

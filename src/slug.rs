@@ -13,6 +13,7 @@ pub use breakdown::{Share, Sizes};
 pub use diff::{Change, diff};
 pub use manifest::{Entry, EntryKind, Manifest, ManifestWriter, Member, Span, Summary, read};
 
+use crate::app::Layout;
 use crate::digest::Digest;
 
 /// The slug format that this binary writes; `pack` says what it means byte by byte.
@@ -72,6 +73,9 @@ pub struct SlugRecord {
     pub architecture: String,
     /// The command of each process type: the Procfile's over the buildpack's.
     pub process_types: BTreeMap<String, String>,
+    /// Where it was built, and of which directory of the source.
+    #[serde(default, skip_serializing_if = "Layout::is_default")]
+    pub layout: Layout,
 }
 
 /// Where the built tree came from.
@@ -94,6 +98,10 @@ pub struct UsedBuildpack {
     pub label: String,
     /// Over the buildpack's own files; none for `inline`, which is part of the tree.
     pub digest: Option<Digest>,
+    /// Of a fetched one, the reference that fetches the same again: its URL with the commit or the
+    /// digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<String>,
 }
 
 /// A package that a buildpack says it installed.

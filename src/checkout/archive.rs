@@ -29,6 +29,31 @@ const HEADERS_PER_FILE: usize = 4;
 /// The archive's fault: damaged, over a limit, no file in it, or an entry that leads out of it, is
 /// there twice or is none of file, directory and symlink. Then `dest` may have some of the files.
 pub fn archive(reader: impl Read, dest: &Path, limits: &Limits) -> Result<Checkout, Error> {
+    let (checkout, wrapper) = read(reader, dest, limits)?;
+    if let Some(wrapper) = wrapper {
+        unwrap(dest, &wrapper)?;
+    }
+    Ok(checkout)
+}
+
+/// Writes the files of a tarball as [`archive`] does, a directory around everything included.
+///
+/// # Errors
+/// As [`archive`].
+pub fn archive_as_it_is(
+    reader: impl Read,
+    dest: &Path,
+    limits: &Limits,
+) -> Result<Checkout, Error> {
+    read(reader, dest, limits).map(|(checkout, _)| checkout)
+}
+
+/// Writes the files, and gives the directory around everything, if there is one.
+fn read(
+    reader: impl Read,
+    dest: &Path,
+    limits: &Limits,
+) -> Result<(Checkout, Option<PathBuf>), Error> {
     let mut reader = BufReader::new(reader);
     let head = reader
         .fill_buf()
@@ -40,7 +65,11 @@ pub fn archive(reader: impl Read, dest: &Path, limits: &Limits) -> Result<Checko
     }
 }
 
-fn unpack(reader: impl Read, dest: &Path, limits: &Limits) -> Result<Checkout, Error> {
+fn unpack(
+    reader: impl Read,
+    dest: &Path,
+    limits: &Limits,
+) -> Result<(Checkout, Option<PathBuf>), Error> {
     let damaged = |source| Error::Archive { source };
     let mut tree = Dest::new(dest, limits)?;
     let mut archive = tar::Archive::new(reader);
@@ -66,15 +95,13 @@ fn unpack(reader: impl Read, dest: &Path, limits: &Limits) -> Result<Checkout, E
     if tree.files() == 0 {
         return Err(Error::Empty);
     }
-    if let Some(wrapper) = tree.wrapper() {
-        unwrap(dest, &wrapper)?;
-    }
-    Ok(Checkout {
+    let checkout = Checkout {
         commit: None,
         tree: None,
         files: tree.files(),
         bytes: tree.bytes,
-    })
+    };
+    Ok((checkout, tree.wrapper()))
 }
 
 /// What headers have said of the entry behind them.

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use gix::ObjectId;
 
-pub use archive::archive;
+pub use archive::{archive, archive_as_it_is};
 pub use commit::commit;
 pub use directory::{Directory, directory};
 pub use prune::{Pruned, prune};

@@ -13,6 +13,9 @@ pub struct App {
     pub repo_size: Option<u64>,
     pub slug_size: Option<u64>,
     pub web_url: Option<String>,
+    /// Our own fields; other servers do not have them.
+    pub build_dir: Option<String>,
+    pub root: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,6 +47,13 @@ pub struct Build {
 #[derive(Debug, Deserialize)]
 pub struct SourceBlob {
     pub version: Option<String>,
+}
+
+/// A buildpack of an app, with its place.
+#[derive(Debug, Deserialize)]
+pub struct Installation {
+    pub ordinal: u64,
+    pub buildpack: Named,
 }
 
 /// A token; its secret is in the answer to its making alone.

@@ -17,7 +17,7 @@ use super::git::{self, REMOTE};
 use super::print::{self, Step, print, remark};
 use super::server_url::ServerUrl;
 use super::{answers, table};
-use crate::app::AppName;
+use crate::app::{AppName, AppRoot, BuildDir};
 use crate::output::human_size;
 
 #[derive(Debug, clap::Args)]
@@ -37,6 +37,8 @@ enum Command {
     Create(CreateArgs),
     /// Show an app
     Info(InfoArgs),
+    /// Change how an app is built
+    Set(SetArgs),
     /// Destroy an app: its code, config vars, builds and releases
     Destroy(DestroyArgs),
 }
@@ -67,6 +69,24 @@ struct InfoArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+struct SetArgs {
+    /// The app; the same as --app
+    #[arg(conflicts_with = "app")]
+    name: Option<AppName>,
+    #[command(flatten)]
+    app: AppOption,
+    /// Where it is built: `app` is /app, where it will run; `separate` is a directory below /tmp,
+    /// for buildpacks that insist on an empty /app
+    #[arg(long, value_name = "app|separate", group = "change")]
+    build_dir: Option<BuildDir>,
+    /// The directory of the repository that is the app, such as services/api; `/` for the
+    /// repository's root
+    #[arg(long, value_name = "DIR", group = "change")]
+    root: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
 pub struct DestroyArgs {
     /// The app
     #[arg(required_unless_present = "app", conflicts_with = "app")]
@@ -85,6 +105,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<ExitCode> {
         Some(Command::List(args)) => list(args, environment),
         Some(Command::Create(args)) => create(args, environment),
         Some(Command::Info(args)) => info(args, environment),
+        Some(Command::Set(args)) => set(args, environment),
         Some(Command::Destroy(args)) => destroy(args, environment),
     }
 }
@@ -167,12 +188,44 @@ fn info(args: &InfoArgs, environment: &Environment) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn set(args: &SetArgs, environment: &Environment) -> Result<ExitCode> {
+    let client = Client::new(environment)?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => args.app.choose(environment, client.server())?,
+    };
+    let mut changes = serde_json::Map::new();
+    if let Some(build_dir) = args.build_dir {
+        changes.insert("build_dir".to_owned(), build_dir.as_str().into());
+    }
+    if let Some(root) = &args.root {
+        changes.insert("root".to_owned(), root_of(root)?.into());
+    }
+    let names = changes.keys().map(|name| name.replace('_', " "));
+    let names = names.collect::<Vec<_>>().join(" and ");
+    let step = Step::begin(&format!("Setting the {names} of {name}"));
+    client.patch(&format!("/apps/{name}"), &Value::Object(changes))?;
+    step.done();
+    remark("The next build uses it: git push slugline main");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The API's value: null is the root of the repository.
+fn root_of(text: &str) -> Result<Option<String>> {
+    if ["/", ".", "./"].contains(&text) {
+        return Ok(None);
+    }
+    Ok(Some(text.parse::<AppRoot>()?.to_string()))
+}
+
 fn shown(app: &answers::App, git_url: &str) -> String {
     let size = |bytes: Option<u64>| bytes.map(human_size).unwrap_or_default();
     let (repo_size, slug_size) = (size(app.repo_size), size(app.slug_size));
     let created = table::time(&app.created_at);
     let released = app.released_at.as_deref().map(table::time);
+    let separate = app.build_dir.as_deref().filter(|dir| *dir != "app");
     let fields = [
+        ("Build Dir", separate.unwrap_or_default()),
         (
             "Buildpacks",
             app.buildpack_provided_description.as_deref().unwrap_or(""),
@@ -182,6 +235,7 @@ fn shown(app: &answers::App, git_url: &str) -> String {
         ("Owner", &app.owner.email),
         ("Released", released.as_deref().unwrap_or("")),
         ("Repo Size", &repo_size),
+        ("Root", app.root.as_deref().unwrap_or("")),
         ("Slug Size", &slug_size),
         ("Stack", &app.stack.name),
         ("Web URL", app.web_url.as_deref().unwrap_or("")),

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::interrupt::on_interrupt;
 use super::report::exit_code;
 use super::{environment, machine, print};
+use crate::app::{AppRoot, BuildDir, Layout};
 use crate::buildpack::Reference;
 use crate::config::{ConfigVars, parse_assignment};
 use crate::failure::explain;
@@ -32,9 +33,16 @@ pub struct Args {
     /// Print one JSON object, also for a failure.
     #[arg(long)]
     pub json: bool,
-    /// Use this buildpack: a built-in one's name, a directory, or `inline`. May be repeated.
+    /// Use this buildpack: a built-in one's name, `inline`, a directory, a tarball, a git URL with
+    /// `#REF`, or the URL of a `.tgz`. May be repeated.
     #[arg(long, value_name = "REF")]
     pub buildpack: Vec<Reference>,
+    /// Build at /app, where the app will run, or in a separate directory below /tmp.
+    #[arg(long, value_name = "app|separate", default_value = "app")]
+    pub build_dir: BuildDir,
+    /// The directory of the source that is the app, such as services/api.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<AppRoot>,
     /// Set a config var for the build. May be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     pub env: Vec<String>,
@@ -86,6 +94,11 @@ pub(super) fn build(args: &Args) -> Result<(Built, PathBuf)> {
         source: source.source(),
         version: None,
         buildpacks: args.buildpack.clone(),
+        layout: Layout {
+            build_dir: args.build_dir,
+            root: args.root.clone(),
+        },
+        fetched: None,
         config: &config,
         cache: args.cache.as_deref(),
         // Where a build is repeated, what it wrote before.

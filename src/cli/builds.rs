@@ -1,4 +1,4 @@
-//! `slugline builds`: lists an app's builds, follows their output, cancels them.
+//! `slugline builds`: lists an app's builds, follows their output, cancels them, purges the cache.
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -39,6 +39,21 @@ enum Command {
     Output(OutputArgs),
     /// Cancel a build that is under way
     Cancel(CancelArgs),
+    /// Look after the cache that an app's builds share
+    #[command(subcommand)]
+    Cache(CacheCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum CacheCommand {
+    /// Empty the cache: the next build starts from nothing
+    Purge(PurgeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct PurgeArgs {
+    #[command(flatten)]
+    app: AppOption,
 }
 
 #[derive(Debug, clap::Args)]
@@ -75,6 +90,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<ExitCode> {
         Some(Command::List(args)) => list(args, environment),
         Some(Command::Output(args)) => output(args, environment),
         Some(Command::Cancel(args)) => cancel(args, environment),
+        Some(Command::Cache(CacheCommand::Purge(args))) => purge(args, environment),
     }
 }
 
@@ -115,6 +131,15 @@ fn cancel(args: &CancelArgs, environment: &Environment) -> Result<ExitCode> {
     let app = args.app.choose(environment, client.server())?;
     let step = Step::begin(&format!("Cancelling build {} on {app}", args.id));
     client.delete(&path(&app, &args.id))?;
+    step.done();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn purge(args: &PurgeArgs, environment: &Environment) -> Result<ExitCode> {
+    let client = Client::new(environment)?;
+    let app = args.app.choose(environment, client.server())?;
+    let step = Step::begin(&format!("Purging the build cache of {app}"));
+    client.delete(&format!("/apps/{app}/build-cache"))?;
     step.done();
     Ok(ExitCode::SUCCESS)
 }

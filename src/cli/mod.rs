@@ -10,6 +10,7 @@ mod answers;
 mod app_choice;
 mod apps;
 pub mod build;
+mod buildpacks;
 mod builds;
 pub mod client;
 mod config;
@@ -77,8 +78,10 @@ enum Command {
     Releases(releases::Args),
     /// Go back to an earlier release
     Rollback(rollback::Args),
-    /// List an app's builds, follow their output, cancel them
+    /// List an app's builds, follow their output, cancel them, purge the cache
     Builds(builds::Args),
+    /// Show and change an app's buildpacks
+    Buildpacks(buildpacks::Args),
     /// List, make and revoke the tokens of a server
     Token(token::Args),
     /// Answer git's questions for a user and password
@@ -109,6 +112,7 @@ impl Command {
             Self::Releases(args) => releases::run(args, &environment()),
             Self::Rollback(args) => rollback::run(args, &environment()),
             Self::Builds(args) => builds::run(args, &environment()),
+            Self::Buildpacks(args) => buildpacks::run(args, &environment()),
             Self::Token(args) => token::run(args, &environment()),
             Self::GitCredential(args) => git_credential::run(args, &environment()),
             Self::Serve(args) => serve::run(args),
@@ -136,23 +140,25 @@ pub fn main() -> ExitCode {
         .unwrap_or_else(|error| report::report(&error))
 }
 
-/// Splits a first argument of Heroku's form, `config:set`, where its first half is a command with
-/// commands of its own.
+/// Splits a first argument of Heroku's form, `config:set` or `builds:cache:purge`, as long as what
+/// is before a colon is a command with commands of its own.
 fn without_colon(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.collect();
-    let halves = args
-        .get(1)
-        .and_then(|first| first.to_str())
-        .and_then(|first| first.split_once(':'))
-        .filter(|(group, _)| {
-            let cli = Cli::command();
-            cli.find_subcommand(group)
-                .is_some_and(clap::Command::has_subcommands)
-        })
-        .map(|(group, command)| [OsString::from(group), OsString::from(command)]);
-    if let Some(halves) = halves {
-        args.splice(1..=1, halves);
+    let Some(first) = args.get(1).and_then(|first| first.to_str()) else {
+        return args;
+    };
+    let cli = Cli::command();
+    let (mut words, mut rest, mut group) = (Vec::new(), first, &cli);
+    while let Some((word, after)) = rest.split_once(':') {
+        let inner = group.find_subcommand(word);
+        let Some(inner) = inner.filter(|inner| inner.has_subcommands()) else {
+            break;
+        };
+        words.push(OsString::from(word));
+        (rest, group) = (after, inner);
     }
+    words.push(OsString::from(rest));
+    args.splice(1..=1, words);
     args
 }
 
@@ -185,6 +191,7 @@ mod tests {
             ("slugline apps:create x", "slugline apps create x"),
             ("slugline slug:verify f", "slugline slug verify f"),
             ("slugline builds:a:b", "slugline builds a:b"),
+            ("slugline builds:cache:purge", "slugline builds cache purge"),
             ("slugline config set:x", "slugline config set:x"),
             ("slugline rollback:x", "slugline rollback:x"),
             ("slugline nothing:x", "slugline nothing:x"),
@@ -220,6 +227,18 @@ mod tests {
             "builds",
             "builds output",
             "builds:cancel 4",
+            "builds:cache:purge -a hello",
+            "builds cache purge",
+            "buildpacks",
+            "buildpacks -a hello",
+            "buildpacks list --json",
+            "buildpacks:set heroku/lang -i 2",
+            "buildpacks:add https://example.com/b#v1 --index 1",
+            "buildpacks:remove lang",
+            "buildpacks:remove -i 1",
+            "buildpacks:clear",
+            "apps set hello --build-dir separate",
+            "apps:set -a hello --root services/api",
             "token",
             "token create laptop",
             "token revoke laptop",
@@ -240,6 +259,13 @@ mod tests {
             "apps destroy",
             "apps destroy hello -a hello",
             "config set",
+            "buildpacks set",
+            "buildpacks set x -i 0",
+            "buildpacks remove",
+            "buildpacks remove x -i 1",
+            "apps set hello",
+            "apps set hello --build-dir elsewhere",
+            "builds cache",
             "rollback x",
             "token create",
             "git-credential",

@@ -91,6 +91,8 @@ pub struct Report {
 pub struct Compiler<'a> {
     pub sandbox: &'a Sandbox,
     pub root: &'a Root,
+    /// Inside, such as `/app`.
+    pub build_dir: &'a str,
     /// The whole environment of the scripts; see [`environment`].
     pub env: &'a [(String, String)],
     pub watch: &'a Watch,
@@ -180,7 +182,9 @@ impl Compiler<'_> {
     /// # Errors
     /// The buildpack's: the script failed or printed no YAML mapping.
     pub fn release(&self, buildpack: &Staged) -> Result<BTreeMap<String, String>, Error> {
-        let Some((exit, text)) = self.print(buildpack, "bin/release", vec!["/app".into()])? else {
+        let Some((exit, text)) =
+            self.print(buildpack, "bin/release", vec![self.build_dir.to_owned()])?
+        else {
             return Ok(BTreeMap::new());
         };
         let invalid = |reason: String| Error::Release {
@@ -198,7 +202,7 @@ impl Compiler<'_> {
     /// # Errors
     /// The platform's: the sandbox could not be made.
     pub fn report(&self, buildpack: &Staged) -> Result<Report, Error> {
-        let printed = self.print(buildpack, "bin/report", arguments())?;
+        let printed = self.print(buildpack, "bin/report", self.arguments())?;
         let text = printed
             .filter(|(exit, _)| exit.is_success())
             .map(|(_, text)| text);
@@ -259,15 +263,21 @@ impl Compiler<'_> {
             ]);
         }
         argv.push(buildpack.script("compile"));
-        argv.extend(arguments());
+        argv.extend(self.arguments());
         argv
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        [self.build_dir, "/cache", "/env"]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     fn spec(&self, argv: Vec<String>) -> Spec {
         Spec {
             argv,
             env: self.env.to_vec(),
-            cwd: "/app".to_owned(),
+            cwd: self.build_dir.to_owned(),
             profile: Profile::Build,
         }
     }
@@ -288,10 +298,6 @@ impl Compiler<'_> {
             source,
         }
     }
-}
-
-fn arguments() -> Vec<String> {
-    ["/app", "/cache", "/env"].map(str::to_owned).to_vec()
 }
 
 /// Ends the last line of a script that did not, so that what follows starts on a line of its own.

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use super::{Draft, cancelled, chain, machine, nobody_reads, sentence};
-use crate::buildpack::BuildpackError;
+use crate::buildpack::{BuildpackError, Misspelt};
 use crate::output::{Failure, human_size};
 use crate::procfile::ProcfileError;
 use crate::sandbox::{self, Cause, Limit};
@@ -35,12 +35,7 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
 fn pipeline(error: &pipeline::Error) -> Draft {
     use pipeline::Error as E;
     match error {
-        E::NoLanguage { asked, found } => Draft::app("no_language_detected", "No default language could be detected for this app.")
-            .found(format!("Asked, in order: {}.\nFound at the root: {}.", asked.join(", "), found.join(", ")))
-            .remedy(
-                "Commit the file that marks your language, such as requirements.txt or package.json, at the root of the repository. \
-                 For any other language, choose a buildpack.",
-            ),
+        E::NoLanguage { asked, found, misspelt, below } => no_language(asked, found, misspelt, below),
         E::NotCompatible { buildpack, explanation } => Draft::app("buildpack_not_compatible", format!("App not compatible with buildpack: {buildpack}"))
             .found(if explanation.is_empty() {
                 "Its bin/detect did not say why.".to_owned()
@@ -48,6 +43,8 @@ fn pipeline(error: &pipeline::Error) -> Draft {
                 explanation.clone()
             })
             .remedy("Add the file that the buildpack looks for, or choose another buildpack."),
+        E::NoRoot { root } => Draft::app("no_root", sentence(error))
+            .remedy(format!("Commit {root} as a directory with files in it, or change the app's root: slugline apps set NAME --root DIR, with / for the repository's root.")),
         E::ProcfileKind { what } => Draft::app("procfile_invalid", format!("The Procfile is {what}, not a file."))
             .remedy("Commit the Procfile as an ordinary text file at the root of the repository."),
         E::SlugTooLarge { got_bytes, limit_bytes, breakdown } => breakdown.iter().fold(Draft::app(
@@ -56,6 +53,46 @@ fn pipeline(error: &pipeline::Error) -> Draft {
         ), Draft::found)
         .remedy("Remove what does not need to be deployed, such as datasets, media and caches, or move it to an object store."),
     }
+}
+
+fn no_language(
+    asked: &[String],
+    found: &[String],
+    misspelt: &[Misspelt],
+    below: &[String],
+) -> Draft {
+    let mut draft = Draft::app(
+        "no_language_detected",
+        "No default language could be detected for this app.",
+    )
+    .found(format!(
+        "Asked, in order: {}.\nFound at the root: {}.",
+        asked.join(", "),
+        found.join(", ")
+    ));
+    for near in misspelt.iter().take(5) {
+        draft = draft.remedy(format!(
+            "Is {} meant to be {}? The buildpack {} looks for that name, letter by letter.",
+            near.found.escape_debug(),
+            near.marker,
+            near.buildpack
+        ));
+    }
+    if let Some(first) = below.first() {
+        let dir = first.rsplit_once('/').map_or("", |(dir, _)| dir);
+        return draft.remedy(format!(
+            "There is {} below the root. If the app is that directory: slugline apps set NAME --root {}",
+            first.escape_debug(),
+            dir.escape_debug()
+        ));
+    }
+    if !misspelt.is_empty() {
+        return draft;
+    }
+    draft.remedy(
+        "Commit the file that marks your language, such as requirements.txt or package.json, at the root of the repository. \
+         For any other language, choose a buildpack: slugline buildpacks set URL",
+    )
 }
 
 fn detect(error: &detect::Error) -> Draft {
@@ -72,6 +109,10 @@ fn detect(error: &detect::Error) -> Draft {
             "Its bin/detect ran for more than {limit_seconds} seconds."
         ))
         .remedy("Choose the buildpack that the app needs instead of having all of them asked."),
+        E::Flood { .. } => Draft::app("detect_flood", sentence(error))
+            .remedy("Correct the buildpack's bin/detect, or use another version of it."),
+        E::NoAnswer { .. } => Draft::platform("detect_no_answer", sentence(error))
+            .remedy("The stack needs sh, mktemp, timeout and tar."),
         E::Cancelled => cancelled(),
         E::Sandbox { source, .. } => sandbox(source),
     }
@@ -124,12 +165,18 @@ fn procfile(error: &ProcfileError) -> Draft {
     }
 }
 
-fn buildpack(error: &BuildpackError) -> Draft {
+pub(super) fn buildpack(error: &BuildpackError) -> Draft {
     match error {
         BuildpackError::Unknown { .. } => Draft::caller("buildpack_unknown", sentence(error)).remedy(format!(
-            "Built-in ones: {}. A directory is written with a slash, such as ./my-buildpack; inline is the app's own bin/.",
+            "Built-in ones: {}; inline is the app's own bin/. Any other is the URL of a git repository, https://…#REF, or of a .tgz. \
+             With slugline build it can also be a path, written with a slash, such as ./my-buildpack.",
             crate::buildpack::builtin_names().join(", ")
         )),
+        BuildpackError::Url { .. } => Draft::caller("buildpack_url", sentence(error))
+            .remedy("Name a public https:// URL of a git repository, with #REF for a branch, tag or commit, or of a .tgz, with #sha256:… for its checksum."),
+        BuildpackError::Local { .. } => Draft::caller("buildpack_local", sentence(error))
+            .remedy("Put the buildpack into a git repository or a .tgz that the server can fetch. A path works with slugline build."),
+        BuildpackError::Twice { .. } => Draft::caller("buildpack_twice", sentence(error)).remedy("Name each buildpack once."),
         BuildpackError::NoScript { .. } => Draft::app("buildpack_incomplete", sentence(error))
             .remedy("A buildpack needs bin/detect and bin/compile, both of them files."),
         BuildpackError::Io { .. } => machine("A buildpack could not be copied.", error),

@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-use super::{Draft, cancelled, machine, nobody_reads, sentence};
-use crate::app::NameError;
+use super::{Draft, build, cancelled, machine, nobody_reads, sentence};
+use crate::app::{LayoutError, NameError};
 use crate::config::ConfigError;
 use crate::http::ApiError;
 use crate::output::Failure;
@@ -20,6 +20,8 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
         config(error)
     } else if let Some(error) = error.downcast_ref::<NameError>() {
         Draft::caller("invalid_params", sentence(error)).remedy("Choose a name such as calm-river.")
+    } else if let Some(error) = error.downcast_ref::<LayoutError>() {
+        layout(error)
     } else if let Some(error) = error.downcast_ref::<ApiError>() {
         api(error)
     } else if let Some(error) = error.downcast_ref::<DataError>() {
@@ -54,6 +56,7 @@ fn ledger(error: &LedgerError) -> Draft {
         E::NoSlug { .. } => Draft::caller("no_slug", sentence(error)).remedy("Deploy first: git push slugline main. `slugline releases` shows which releases have a slug."),
         E::NotSucceeded { .. } => Draft::caller("release_not_succeeded", sentence(error)).remedy("Choose a release that has succeeded; `slugline releases` lists them."),
         E::Config(error) => config(error),
+        E::Buildpack(error) => build::buildpack(error),
         E::Random(_) => machine("The system has no random bytes.", error),
     }
 }
@@ -72,18 +75,24 @@ fn config(error: &ConfigError) -> Draft {
     }
 }
 
+fn layout(error: &LayoutError) -> Draft {
+    let draft = Draft::caller("invalid_params", sentence(error));
+    match error {
+        LayoutError::BuildDir { .. } => {
+            draft.remedy("app builds at /app, where the app will run; separate builds below /tmp.")
+        }
+        LayoutError::Root { .. } => draft.remedy(
+            "Name a directory from the repository's root on, such as services/api; `--root /` is the root itself.",
+        ),
+    }
+}
+
 fn api(error: &ApiError) -> Draft {
     match error {
         ApiError::Body { .. } | ApiError::Path => Draft::caller("bad_request", sentence(error))
             .remedy("Send a JSON object of at most 1 MiB."),
         ApiError::Field { .. } => Draft::caller("invalid_params", sentence(error))
             .remedy("The Platform API's schema lists the fields of each resource."),
-        ApiError::Buildpack { .. } => {
-            Draft::caller("invalid_params", sentence(error)).remedy(format!(
-                "Built-in ones: {}, and inline for the app's own bin/.",
-                crate::buildpack::builtin_names().join(", ")
-            ))
-        }
         ApiError::ReleaseOf => Draft::caller("invalid_params", sentence(error))
             .remedy("Send {\"slug\": ID} to release a slug, {\"release\": ID} to roll back."),
     }

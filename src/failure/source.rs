@@ -3,8 +3,8 @@
 use std::error::Error;
 
 use super::{Draft, cancelled, machine, sentence};
+use crate::fetch::{FetchError, GitError};
 use crate::output::Failure;
-use crate::platform::fetch::FetchError;
 use crate::{checkout, receive};
 
 pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
@@ -14,6 +14,8 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
         checkout(error)
     } else if let Some(error) = error.downcast_ref::<FetchError>() {
         fetch(error)
+    } else if let Some(error) = error.downcast_ref::<GitError>() {
+        git(error)
     } else {
         return None;
     };
@@ -87,11 +89,26 @@ fn fetch(error: &FetchError) -> Draft {
         E::TooLarge { .. } => Draft::caller("source_too_large", sentence(error))
             .remedy("Keep what is not needed for the build out of the archive."),
         E::Http { .. } | E::Read { .. } => {
-            Draft::caller("source_unreachable", "The source could not be fetched.")
+            Draft::caller("source_unreachable", "An archive could not be fetched.")
                 .found(super::chain(error))
                 .remedy("The URL must answer a plain GET with the archive, and not have expired.")
         }
         E::Cancelled => cancelled(),
         E::Io { .. } => machine("The source could not be kept.", error),
+    }
+}
+
+fn git(error: &GitError) -> Draft {
+    use GitError as E;
+    match error {
+        E::Failed { .. } => Draft::app("buildpack_unreachable", "The buildpack could not be fetched.")
+            .found(sentence(error))
+            .remedy("The URL must be one that git clone takes without a password: look at it, and at whether the repository is public."),
+        E::NoReference { .. } => Draft::app("buildpack_unreachable", sentence(error))
+            .remedy("Name a branch, tag or commit of the buildpack after #, or leave it out for the default branch."),
+        E::TimedOut { .. } => Draft::app("buildpack_unreachable", sentence(error))
+            .remedy("Push again later; a .tgz of the buildpack is fetched faster than a repository with a long history."),
+        E::Cancelled => cancelled(),
+        E::Run(_) => machine("git could not be run.", error).remedy("Buildpacks of git repositories need git on the server: install it, such as by apt install git."),
     }
 }

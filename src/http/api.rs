@@ -34,8 +34,6 @@ pub enum ApiError {
         field: &'static str,
         expected: &'static str,
     },
-    #[error("a build by HTTP takes built-in buildpacks only, and {name:?} is none")]
-    Buildpack { name: String },
     #[error("the request's path is no UTF-8")]
     Path,
     #[error("a release is made from either a slug or a release")]
@@ -146,13 +144,17 @@ impl Call<'_> {
     fn route(&self, method: &Method, segments: &[&str]) -> Result<Option<Answer>> {
         let is = |verb: Method| *method == verb;
         let (get, post) = (is(Method::GET), is(Method::POST));
-        let (change, delete) = (is(Method::PATCH), is(Method::DELETE));
+        let (put, change, delete) = (is(Method::PUT), is(Method::PATCH), is(Method::DELETE));
         let answer = match segments {
             ["account"] if get => ok(resources::user(&self.token.name)),
             ["apps"] if get => ok(self.apps()?),
             ["apps"] if post => created(self.create_app()?),
             ["apps", app] if get => ok(self.show_app(&self.app(app)?)),
+            ["apps", app] if change => ok(self.change_app(app)?),
             ["apps", app] if delete => ok(self.destroy_app(app)?),
+            ["apps", app, "build-cache"] if delete => ok(self.purge_cache(app)?),
+            ["apps", app, "buildpack-installations"] if get => ok(self.buildpacks(app)?),
+            ["apps", app, "buildpack-installations"] if put => ok(self.set_buildpacks(app)?),
             ["apps", app, "config-vars"] if get => ok(self.config(app)?),
             ["apps", app, "config-vars"] if change => ok(self.change_config(app)?),
             ["apps", app, "releases"] if get => ok(self.releases(app)?),
@@ -224,6 +226,45 @@ impl Call<'_> {
         let name = self.text("name")?.ok_or(missing)?.parse::<AppName>()?;
         let app = self.server.platform.create_app(&name, &self.token.name)?;
         Ok(self.show_app(&app))
+    }
+
+    /// Our own fields alone: `build_dir` and `root`.
+    fn change_app(&self, app: &str) -> Result<Value> {
+        let app = self.app(app)?;
+        let mut layout = app.layout.clone();
+        if let Some(text) = self.text("build_dir")? {
+            layout.build_dir = text.parse()?;
+        }
+        match &self.body["root"] {
+            Value::Null if self.body.get("root").is_none() => {}
+            Value::Null => layout.root = None,
+            _ => layout.root = self.text("root")?.map(str::parse).transpose()?,
+        }
+        let ledger = &self.server.platform.ledger;
+        Ok(self.show_app(&ledger.set_layout(&app.id, &layout)?))
+    }
+
+    fn purge_cache(&self, app: &str) -> Result<Value> {
+        let app = self.app(app)?;
+        self.server.platform.purge_cache(&app)?;
+        Ok(json!({ "app": { "id": app.id, "name": app.name } }))
+    }
+
+    fn buildpacks(&self, app: &str) -> Result<Value> {
+        let list = self.server.platform.ledger.buildpacks(&self.app(app)?.id)?;
+        Ok(resources::buildpack_installations(&list))
+    }
+
+    fn set_buildpacks(&self, app: &str) -> Result<Value> {
+        let app = self.app(app)?;
+        let updates = self.body.get("updates").ok_or(ApiError::Field {
+            field: "updates",
+            expected: "a list",
+        })?;
+        let list = buildpacks(updates, "updates")?;
+        let ledger = &self.server.platform.ledger;
+        ledger.set_buildpacks(&app.id, &list)?;
+        Ok(resources::buildpack_installations(&list))
     }
 
     fn destroy_app(&self, app: &str) -> Result<Value> {
@@ -343,15 +384,11 @@ impl Call<'_> {
             field: "source_blob.url",
             expected: "a URL",
         })?;
-        let buildpacks = self.body["buildpacks"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
         let request = BuildRequest {
             url,
             checksum: text("checksum"),
             version: text("version"),
-            buildpacks: buildpacks.iter().map(buildpack).collect::<Result<_, _>>()?,
+            buildpacks: buildpacks(&self.body["buildpacks"], "buildpacks")?,
         };
         let build = self
             .server
@@ -423,17 +460,36 @@ fn created(document: Value) -> Answer {
     (StatusCode::CREATED, document)
 }
 
-/// A buildpack of a build's request: built-in ones by name. A directory of the server is none of
-/// the caller's business.
-fn buildpack(value: &Value) -> Result<Reference, ApiError> {
-    let name = value["name"]
+/// A buildpack as a request names it: its text, or an object with its `url` or `name`. A path of the
+/// server is none of the caller's business.
+fn buildpack(value: &Value) -> Result<&str, ApiError> {
+    let text = value
         .as_str()
         .or(value["url"].as_str())
-        .unwrap_or_default();
-    match name.parse() {
-        Ok(reference @ (Reference::Builtin(_) | Reference::Inline)) => Ok(reference),
-        _ => Err(ApiError::Buildpack {
-            name: name.to_owned(),
-        }),
-    }
+        .or(value["name"].as_str());
+    text.ok_or(ApiError::Field {
+        field: "buildpack",
+        expected: "a name or a URL",
+    })
+}
+
+/// A list of buildpacks. An element may be wrapped: `{"buildpack": …}`.
+fn buildpacks(list: &Value, field: &'static str) -> Result<Vec<Reference>> {
+    let list = match list {
+        Value::Null => &Vec::new(),
+        Value::Array(list) => list,
+        _ => {
+            return Err(ApiError::Field {
+                field,
+                expected: "a list",
+            }
+            .into());
+        }
+    };
+    let text = |value: &'_ Value| -> Result<String, ApiError> {
+        let inner = &value["buildpack"];
+        buildpack(if inner.is_null() { value } else { inner }).map(str::to_owned)
+    };
+    let texts = list.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+    Ok(Reference::list_of_app(texts.iter().map(String::as_str))?)
 }

@@ -10,11 +10,11 @@ use anyhow::{Context, Result, bail};
 
 use super::Platform;
 use super::deploy::{Job, announce};
-use super::fetch::fetch;
 use super::ledger::{App, Build, Deploy, SourceKind};
 use super::push::other_pushes;
 use super::scratch::Scratch;
 use crate::buildpack::Reference;
+use crate::fetch;
 use crate::output::Output;
 use crate::pipeline::Source;
 use crate::sandbox::Cancel;
@@ -94,7 +94,9 @@ impl Platform {
         let scratch =
             Scratch::create(&self.data.scratch()).context("making a directory for the source")?;
         let archive = scratch.path().join("source");
-        fetch(&request.url, request.checksum.as_deref(), &archive, cancel)?;
+        let checksum = request.checksum.as_deref();
+        let checksum = checksum.map(fetch::parse_checksum).transpose()?;
+        fetch::fetch(&request.url, checksum, &archive, cancel.flag())?;
         out.line("Building source:")?;
         out.line("")?;
         let reader = File::open(&archive).context("opening the fetched source")?;
@@ -125,6 +127,7 @@ impl Platform {
                 return Err(error.into());
             }
         };
+        self.pin(app, &built);
         // The release is made, whether or not its log can be written.
         let _ = announce(app, &deployed.release, &built.record, out);
         Ok(())

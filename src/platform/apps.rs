@@ -33,6 +33,21 @@ impl Platform {
         }
     }
 
+    /// Empties the app's build cache, after a build under way.
+    ///
+    /// # Errors
+    /// The platform's: it could not be removed.
+    pub fn purge_cache(&self, app: &App) -> Result<()> {
+        let _turn = self
+            .apps
+            .of(&app.id)
+            .enter(&Cancel::default(), |_| Ok(()))?;
+        let path = self.data.cache(&app.id);
+        remove_tree(&path).with_context(|| format!("removing {}", path.display()))?;
+        tracing::info!(app = %app.name, id = app.id, "build cache purged");
+        Ok(())
+    }
+
     /// Removes an app: its record, releases, repository, cache and logs, and the slugs that no
     /// other app has.
     ///

@@ -33,10 +33,11 @@ pub const ADMIN_TOKEN: &str = "admin-token";
 /// The file with the server's options.
 pub const SETTINGS: &str = "slugline.yml";
 
-const DIRECTORIES: [&str; 6] = [
+const DIRECTORIES: [&str; 7] = [
     "repositories",
     "slugs",
     "caches",
+    "buildpacks",
     "logs",
     "sources",
     "scratch",
@@ -102,6 +103,11 @@ impl DataDir {
     /// The kept build cache of an app.
     pub fn cache(&self, app_id: &str) -> PathBuf {
         self.path.join("caches").join(app_id)
+    }
+
+    /// Fetched buildpacks, by commit or digest.
+    pub fn buildpacks(&self) -> PathBuf {
+        self.path.join("buildpacks")
     }
 
     /// The logs of builds.

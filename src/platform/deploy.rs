@@ -53,11 +53,21 @@ impl Platform {
             cancel: job.cancel.clone(),
         };
         let config = self.ledger.config(&job.app.id)?;
+        let buildpacks = if job.buildpacks.is_empty() {
+            self.ledger.buildpacks(&job.app.id)?
+        } else {
+            job.buildpacks
+        };
         let cache = self.data.cache(&job.app.id);
+        let fetched = self.data.buildpacks();
+        // As they are now: the build may have waited.
+        let layout = self.ledger.app(&job.app.id)?.layout;
         let build = pipeline::Build {
             source: job.source,
             version: job.version,
-            buildpacks: job.buildpacks,
+            buildpacks,
+            layout,
+            fetched: Some(&fetched),
             config: &config,
             cache: Some(&cache),
             last: self.last_slug(job.app),
@@ -74,6 +84,19 @@ impl Platform {
             slug: self.store.path_of(&slug.record.digest),
             manifest: self.store.path_of(&slug.record.manifest),
         })
+    }
+
+    /// Keeps what detection has found as the app's own list, once its build is released: the next
+    /// push must not be built as something else because of a new file.
+    pub(super) fn pin(&self, app: &App, built: &Built) {
+        if let Some(found) = &built.detected
+            && let Err(error) = self
+                .ledger
+                .pin_buildpacks(&app.id, std::slice::from_ref(found))
+        {
+            // The release stands; the next build asks again.
+            tracing::error!(app = %app.name, %error, "the detected buildpack is not recorded");
+        }
     }
 
     /// Ends a failed build: its lines, its record.

@@ -9,7 +9,6 @@ pub mod apps;
 pub mod clock;
 pub mod data;
 mod deploy;
-pub mod fetch;
 pub mod ledger;
 pub mod logs;
 pub mod push;

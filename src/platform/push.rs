@@ -212,6 +212,7 @@ impl Platform {
             }
         };
         self.options.faults.reach(Step::Committed);
+        self.pin(release.app, &built);
         // From here on the deploy is a fact: what fails now is completed by the app's next push or
         // the next start, and nobody need listen any more.
         if let Err(error) = self.move_refs(&repository, quarantine, release.allowed, &deployed) {

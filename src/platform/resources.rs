@@ -2,7 +2,8 @@
 //!
 //! In go rows and what only the server knows (its URL, its stack), out come JSON objects with
 //! every field that the API's schema names for the resource; what Slugline does not have is null.
-//! Three fields are our own: a build's `failure` and `cancelled`, a slug's `record`.
+//! Some fields are our own: an app's `build_dir` and `root`, a build's `failure` and `cancelled`, a
+//! slug's `record`.
 //!
 //! Source: the Platform API's schema, version 3.
 
@@ -10,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::ledger::{App, Build, ReleaseRow, Slug, Token};
 use super::token::Secret;
+use crate::app::AppRoot;
+use crate::buildpack::Reference;
 use crate::config::ConfigVars;
 use crate::digest::Digest;
 use crate::release::Status;
@@ -29,6 +32,7 @@ pub fn app(site: &Site<'_>, app: &App, repo_size_bytes: Option<u64>) -> Value {
     json!({
         "acm": false,
         "archived_at": null,
+        "build_dir": app.layout.build_dir.as_str(),
         "build_stack": named("stack", site.stack),
         "buildpack_provided_description": app.buildpacks,
         "created_at": app.created_at.to_string(),
@@ -43,6 +47,7 @@ pub fn app(site: &Site<'_>, app: &App, repo_size_bytes: Option<u64>) -> Value {
         "region": named("region", "local"),
         "released_at": app.released_at.map(|time| time.to_string()),
         "repo_size": repo_size_bytes,
+        "root": app.layout.root.as_ref().map(AppRoot::as_str),
         "slug_size": app.slug_size_bytes,
         "space": null,
         "stack": named("stack", site.stack),
@@ -126,6 +131,19 @@ pub fn release(app: &App, release: &ReleaseRow) -> Value {
     })
 }
 
+/// An app's buildpacks, each with its place. A built-in one's URL is Heroku's name for its own.
+pub fn buildpack_installations(references: &[Reference]) -> Value {
+    let one = |(ordinal, reference): (usize, &Reference)| {
+        let name = reference.to_string();
+        let url = match reference {
+            Reference::Builtin(_) => format!("urn:buildpack:{name}"),
+            _ => name.clone(),
+        };
+        json!({ "buildpack": { "name": name, "url": url }, "ordinal": ordinal })
+    };
+    references.iter().enumerate().map(one).collect()
+}
+
 /// Config vars, as a flat object.
 pub fn config_vars(config: &ConfigVars) -> Value {
     config.iter().collect()
@@ -177,6 +195,7 @@ fn stable_id(kind: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::Layout;
     use crate::output::{Blame, Failure};
     use crate::platform::ledger::SourceKind;
     use crate::platform::ledger::testing::record;
@@ -205,6 +224,7 @@ mod tests {
             released_at: Some(time("2026-01-02T00:00:00Z")),
             slug_size_bytes: Some(1234),
             buildpacks: Some("Lang".into()),
+            layout: Layout::default(),
         }
     }
 

@@ -10,6 +10,7 @@ use std::os::unix::fs::{
     DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink,
 };
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -94,7 +95,8 @@ pub struct Root {
     dir: PathBuf,
     read_only: Vec<(PathBuf, PathBuf)>,
     traffic: Traffic,
-    outer: Outer,
+    /// Shared by all views of the root: their commands run as one user.
+    outer: Arc<Outer>,
 }
 
 impl Root {
@@ -107,7 +109,7 @@ impl Root {
             dir: dir.to_owned(),
             read_only: Vec::new(),
             traffic: Traffic::default(),
-            outer: Outer::claim().map_err(Error::io(dir))?,
+            outer: Arc::new(Outer::claim().map_err(Error::io(dir))?),
         };
         make_dir(dir)?;
         for name in WRITABLE.iter().chain(&EXPECTED) {
@@ -118,6 +120,24 @@ impl Root {
         }
         root.write_etc()?;
         Ok(root)
+    }
+
+    /// The directory itself, as the host sees it.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The same root, with one of its directories shown read-only.
+    #[must_use]
+    pub fn with_read_only(&self, dir: &Path) -> Self {
+        let mut read_only = self.read_only.clone();
+        read_only.push((dir.to_owned(), dir.to_owned()));
+        Self {
+            dir: self.dir.clone(),
+            read_only,
+            traffic: self.traffic.clone(),
+            outer: self.outer.clone(),
+        }
     }
 
     /// The build dir, as the host sees it.

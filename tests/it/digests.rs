@@ -243,7 +243,7 @@ fn build_answers_in_json_and_exit_codes() {
     let good = site.repository("good", "nodejs_http");
     let built = built_digest(&site, good.dir.to_str().unwrap(), |_| {});
     assert_eq!(built["process_types"], json!({ "web": "npm start" }));
-    assert_eq!(built["buildpacks"][0]["name"], "nodejs");
+    assert_eq!(built["buildpacks"][0]["name"], "heroku/nodejs");
     for phase in ["checkout", "detect", "compile", "pack", "store"] {
         assert!(built["timings_ms"][phase].is_u64(), "{built}");
     }
@@ -305,7 +305,7 @@ fn a_buildpack_is_chosen_by_name_directory_or_inline() {
     assert!(
         wrong
             .stderr
-            .contains(" !     App not compatible with buildpack: python"),
+            .contains(" !     App not compatible with buildpack: heroku/python"),
         "{}",
         wrong.stderr
     );

@@ -11,10 +11,12 @@
 )]
 
 mod api;
+mod buildpacks;
 mod cli;
 mod digests;
 mod failures;
 mod layout;
+mod origin;
 mod push;
 mod receiver_abuse;
 mod receiver_crash;

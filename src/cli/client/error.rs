@@ -62,6 +62,9 @@ pub enum ClientError {
     /// The app has no such config var.
     #[error("the app {app} has no config var {name}")]
     NoConfigVar { app: String, name: String },
+    /// The app's list has no such buildpack.
+    #[error("the app {app} has no such buildpack")]
+    NoBuildpack { app: String },
     /// There is no release to go back to.
     #[error("the app {app} has no earlier release to go back to")]
     NoEarlierRelease { app: String },

@@ -120,6 +120,12 @@ pub fn explain(error: &ClientError) -> Failure {
             "no_config_var",
             &[&format!("Those that there are: slugline config -a {app}")],
         ),
+        E::NoBuildpack { app } => caller(
+            "no_buildpack",
+            &[&format!(
+                "Those that there are: slugline buildpacks -a {app}"
+            )],
+        ),
         E::NoEarlierRelease { app } => caller(
             "no_earlier_release",
             &[&format!("Those that there are: slugline releases -a {app}")],

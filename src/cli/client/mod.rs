@@ -94,6 +94,14 @@ impl Client {
         self.call(&Method::PATCH, path, Some(body))
     }
 
+    /// Replaces a resource.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for all calls.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.call(&Method::PUT, path, Some(body))
+    }
+
     /// Removes a resource.
     ///
     /// # Errors

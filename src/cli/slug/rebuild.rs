@@ -35,8 +35,13 @@ pub(super) fn rebuild(
         buildpack: record
             .buildpacks
             .iter()
-            .map(|used| used.name.parse().with_context(|| used.name.clone()))
+            .map(|used| {
+                let name = used.pinned.as_ref().unwrap_or(&used.name);
+                name.parse().with_context(|| name.clone())
+            })
             .collect::<Result<_>>()?,
+        build_dir: record.layout.build_dir,
+        root: record.layout.root.clone(),
         env: env.to_vec(),
         env_file: None,
         cache: None,

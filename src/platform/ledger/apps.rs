@@ -6,7 +6,7 @@ use super::error::LedgerError;
 use super::releases::{NewRelease, add_release};
 use super::rows::{App, UnusedSlug};
 use super::{Ledger, new_id, sql};
-use crate::app::AppName;
+use crate::app::{AppName, Layout};
 use crate::config::ConfigVars;
 use crate::platform::clock;
 use crate::release::Status;
@@ -65,6 +65,19 @@ impl Ledger {
         self.read(|c| sql::apps(c))
     }
 
+    /// Changes how an app is laid out.
+    ///
+    /// # Errors
+    /// The caller's fault: there is no such app.
+    pub fn set_layout(&self, app: &str, layout: &Layout) -> Result<App, LedgerError> {
+        self.write(|c| {
+            let app = find(c, app)?;
+            sql::set_app_layout(c, &app.id, layout)?;
+            sql::touch_app(c, &app.id, clock::now())?;
+            find(c, &app.id)
+        })
+    }
+
     /// Forgets an app with its builds, slugs, releases and config vars. Gives the slugs that no
     /// other app has, for the caller to delete from the store.
     ///
@@ -85,6 +98,7 @@ mod tests {
     use super::super::testing::{app, ledger, record};
     use super::super::{Deploy, RefCommand, RefIntent, SourceKind};
     use super::*;
+    use crate::app::BuildDir;
     use crate::digest::Digest;
     use crate::release::Version;
 
@@ -116,6 +130,19 @@ mod tests {
             Err(LedgerError::NotFound { what: "app", .. })
         ));
         assert_ne!(app(&ledger, "demo").id, demo.id);
+    }
+
+    #[test]
+    fn a_layout_is_the_default_until_it_is_set() {
+        let ledger = ledger();
+        assert_eq!(app(&ledger, "demo").layout, Layout::default());
+        let layout = Layout {
+            build_dir: BuildDir::Separate,
+            root: Some("services/api".parse().unwrap()),
+        };
+        assert_eq!(ledger.set_layout("demo", &layout).unwrap().layout, layout);
+        ledger.set_layout("demo", &Layout::default()).unwrap();
+        assert_eq!(ledger.app("demo").unwrap().layout, Layout::default());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use crate::buildpack::BuildpackError;
 use crate::config::ConfigError;
 use crate::release::{Status, Version};
 
@@ -52,6 +53,9 @@ pub enum LedgerError {
     /// A config var is refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A recorded buildpack is none for this Slugline.
+    #[error(transparent)]
+    Buildpack(#[from] BuildpackError),
     /// The system has no random bytes to give.
     #[error("there are no random bytes for a secret")]
     Random(#[source] getrandom::Error),

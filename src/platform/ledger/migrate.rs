@@ -11,7 +11,10 @@ use super::error::LedgerError;
 use super::sql;
 
 /// In order; the first takes an empty file to version 1.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_ledger.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_ledger.sql"),
+    include_str!("migrations/0002_buildpacks.sql"),
+];
 
 /// Applies the migrations that the file has not seen yet.
 pub(super) fn up_to_date(
@@ -75,7 +78,7 @@ mod tests {
         let error = Ledger::open(&path).map(|_| ()).unwrap_err().to_string();
         assert_eq!(
             error.replace(&path.display().to_string(), "PATH"),
-            "the ledger PATH is of version 99; this slugline knows versions up to 1"
+            "the ledger PATH is of version 99; this slugline knows versions up to 2"
         );
     }
 

@@ -8,6 +8,7 @@
 //! SQL is in `sql.rs`, so that another database can take its place.
 
 mod apps;
+mod buildpacks;
 mod builds;
 mod config;
 mod deploy;

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::app::AppName;
+use crate::app::{AppName, Layout};
 use crate::config::ConfigVars;
 use crate::digest::Digest;
 use crate::output::Failure;
@@ -25,6 +25,8 @@ pub struct App {
     pub slug_size_bytes: Option<u64>,
     /// The labels of the buildpacks that made that slug.
     pub buildpacks: Option<String>,
+    /// Where its builds happen, and of what.
+    pub layout: Layout,
 }
 
 /// A token, without its secret.

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::LedgerError;
 use super::rows::{App, Build, Intent, ReleaseRow, Slug, Source, Token, UnusedSlug};
-use crate::app::AppName;
+use crate::app::{AppName, AppRoot, Layout};
 use crate::digest::Digest;
 use crate::output::Failure;
 use crate::release::{Status, Version};
@@ -53,6 +53,7 @@ pub(super) fn set_schema_version(connection: &Connection, version: i64) -> rusql
 
 const APP: &str = "
     SELECT a.id AS id, a.name AS name, a.created_at AS created_at, a.updated_at AS updated_at,
+        a.build_dir AS build_dir, a.root AS root,
         r.created_at AS released_at, s.size_bytes AS size_bytes, s.buildpacks AS buildpacks
     FROM apps a
     LEFT JOIN releases r ON r.app_id = a.id AND r.version = (
@@ -70,6 +71,10 @@ fn app_of(row: &Row<'_>) -> rusqlite::Result<App> {
             .get::<_, Option<i64>>("size_bytes")?
             .map(i64::unsigned_abs),
         buildpacks: row.get("buildpacks")?,
+        layout: Layout {
+            build_dir: parsed(row, "build_dir")?,
+            root: parsed_option(row, "root")?,
+        },
     })
 }
 
@@ -100,6 +105,19 @@ pub(super) fn touch_app(c: &Connection, id: &str, now: Timestamp) -> Result<usiz
     )
 }
 
+pub(super) fn set_app_layout(c: &Connection, id: &str, layout: &Layout) -> Result<()> {
+    run(
+        c,
+        "UPDATE apps SET build_dir = ?2, root = ?3 WHERE id = ?1",
+        params![
+            id,
+            layout.build_dir.as_str(),
+            layout.root.as_ref().map(AppRoot::as_str)
+        ],
+    )?;
+    Ok(())
+}
+
 /// Takes all that belongs to the app along.
 pub(super) fn delete_app(c: &Connection, id: &str) -> Result<()> {
     run(c, "DELETE FROM apps WHERE id = ?1", [id])?;
@@ -119,6 +137,34 @@ pub(super) fn slugs_of_this_app_alone(c: &Connection, app_id: &str) -> Result<Ve
             manifest: parsed(row, "manifest")?,
         })
     })
+}
+
+// Buildpacks.
+
+/// In their order.
+pub(super) fn buildpacks(c: &Connection, app_id: &str) -> Result<Vec<String>> {
+    let sql = "SELECT reference FROM buildpacks WHERE app_id = ?1 ORDER BY ordinal";
+    all(c, sql, [app_id], |row| row.get("reference"))
+}
+
+pub(super) fn delete_buildpacks(c: &Connection, app_id: &str) -> Result<()> {
+    run(c, "DELETE FROM buildpacks WHERE app_id = ?1", [app_id])?;
+    Ok(())
+}
+
+pub(super) fn insert_buildpack(
+    c: &Connection,
+    app_id: &str,
+    ordinal: usize,
+    reference: &str,
+) -> Result<()> {
+    let ordinal = i64::try_from(ordinal).unwrap_or(i64::MAX);
+    run(
+        c,
+        "INSERT INTO buildpacks (app_id, ordinal, reference) VALUES (?1, ?2, ?3)",
+        params![app_id, ordinal, reference],
+    )?;
+    Ok(())
 }
 
 // Tokens.

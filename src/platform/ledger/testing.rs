@@ -32,11 +32,13 @@ pub(crate) fn record(content: &str) -> SlugRecord {
             name: "lang".into(),
             label: "Lang".into(),
             digest: Some(Digest::of(b"buildpack")),
+            pinned: None,
         }],
         runtimes: [("lang".into(), "1.2.3".into())].into(),
         packages: Vec::new(),
         stack: "debian-12".into(),
         architecture: "x86_64".into(),
         process_types: [("web".into(), "serve".into())].into(),
+        layout: crate::app::Layout::default(),
     }
 }

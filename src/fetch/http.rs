@@ -1,14 +1,14 @@
-//! Fetches a source archive by http or https, within limits, and checks its checksum.
+//! Archives by http or https, within limits, and with their checksum.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::digest::{Digest, Hashing};
-use crate::sandbox::Cancel;
 
 /// Largest archive that is fetched, compressed.
 pub const LIMIT_BYTES: u64 = 1 << 30;
@@ -16,23 +16,23 @@ pub const LIMIT_BYTES: u64 = 1 << 30;
 /// Longest time that a fetch may take.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
 
-/// Why a source could not be fetched.
+/// Why an archive could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    #[error("the source's URL {url:?} is neither http nor https")]
+    #[error("the URL {url:?} is neither http nor https")]
     Scheme { url: String },
-    #[error("the source's checksum {text:?} is not of the form SHA256:<64 hex digits>")]
+    #[error("the checksum {text:?} is not of the form SHA256:<64 hex digits>")]
     ChecksumForm { text: String },
-    #[error("the source has the checksum {got}, and {expected} was announced")]
+    #[error("what was fetched has the checksum {got}, and {expected} was announced")]
     Checksum { expected: Digest, got: Digest },
-    #[error("the source is larger than {limit_bytes} bytes")]
+    #[error("what was fetched is larger than {limit_bytes} bytes")]
     TooLarge { limit_bytes: u64 },
-    #[error("fetching the source from {url}")]
+    #[error("fetching {url}")]
     Http {
         url: String,
         source: Box<ureq::Error>,
     },
-    #[error("reading the source from {url}")]
+    #[error("reading {url}")]
     Read { url: String, source: io::Error },
     #[error("the build was cancelled")]
     Cancelled,
@@ -40,14 +40,16 @@ pub enum FetchError {
     Io { path: String, source: io::Error },
 }
 
-/// Fetches `url` into the new file `dest`.
-pub(super) fn fetch(
+/// Fetches `url` into the new file `dest` and gives its digest, which is the one `expected`, if any.
+///
+/// # Errors
+/// The caller's: the URL, what is behind it, or its checksum. The platform's: [`FetchError::Io`].
+pub fn fetch(
     url: &str,
-    checksum: Option<&str>,
+    expected: Option<Digest>,
     dest: &Path,
-    cancel: &Cancel,
-) -> Result<(), FetchError> {
-    let expected = checksum.map(parse_checksum).transpose()?;
+    cancel: &AtomicBool,
+) -> Result<Digest, FetchError> {
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err(FetchError::Scheme {
             url: url.to_owned(),
@@ -77,7 +79,7 @@ pub(super) fn fetch(
     let mut body = response.body_mut().as_reader();
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        if cancel.is_cancelled() {
+        if cancel.load(Ordering::SeqCst) {
             return Err(FetchError::Cancelled);
         }
         let n = body.read(&mut buffer).map_err(|source| FetchError::Read {
@@ -97,11 +99,15 @@ pub(super) fn fetch(
     let (_, got, _) = file.finish();
     match expected {
         Some(expected) if expected != got => Err(FetchError::Checksum { expected, got }),
-        _ => Ok(()),
+        _ => Ok(got),
     }
 }
 
-fn parse_checksum(text: &str) -> Result<Digest, FetchError> {
+/// Reads a checksum of the Platform API's form.
+///
+/// # Errors
+/// The caller's: it has another form.
+pub fn parse_checksum(text: &str) -> Result<Digest, FetchError> {
     let error = || FetchError::ChecksumForm {
         text: text.chars().take(100).collect(),
     };
@@ -133,7 +139,8 @@ mod tests {
     fn only_http_is_fetched() {
         let dir = tempfile::tempdir().unwrap();
         for url in ["file:///etc/passwd", "ftp://x/y", "/etc/passwd", "--help"] {
-            let error = fetch(url, None, &dir.path().join("x"), &Cancel::default()).unwrap_err();
+            let error =
+                fetch(url, None, &dir.path().join("x"), &AtomicBool::new(false)).unwrap_err();
             assert!(matches!(error, FetchError::Scheme { .. }), "{url}");
         }
     }

@@ -1,0 +1,113 @@
+//! Where an app is built, and how its tree comes there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::{Error, Limits, Source};
+use crate::app::{AppRoot, BuildDir, Layout};
+use crate::checkout::{self, Directory};
+use crate::sandbox::{self, Root};
+
+/// The build dir of apps that are not built at `/app`, below the root. The same for every build,
+/// since builds write paths down. Source: facts on Heroku's builds, §2.1: `/tmp/build_<8 hex>`.
+const SEPARATE: &str = "tmp/build_51096a9e";
+
+/// Where the whole tree of a repository lies whose app is one of its directories; in that
+/// directory's place there is a link to the build dir.
+const WHOLE_TREE: &str = "tmp/source";
+
+/// The build dir.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// As the server sees it.
+    pub host: PathBuf,
+    /// As the build sees it.
+    pub inside: String,
+    name: &'static str,
+}
+
+impl Place {
+    pub fn new(layout: &Layout, root: &Root) -> Self {
+        let name = match layout.build_dir {
+            BuildDir::App => "app",
+            BuildDir::Separate => SEPARATE,
+        };
+        Self {
+            host: root.path().join(name),
+            inside: format!("/{name}"),
+            name,
+        }
+    }
+
+    /// Writes the source's files.
+    pub fn fill(
+        &self,
+        source: Source<'_>,
+        layout: &Layout,
+        root: &Root,
+        limits: &Limits,
+    ) -> Result<Directory> {
+        let make = |dir: &Path| match fs::create_dir(dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            made => made.with_context(|| format!("making {}", dir.display())),
+        };
+        make(&self.host)?;
+        let Some(of) = &layout.root else {
+            return fetch(source, &self.host, limits);
+        };
+        let whole = root.path().join(WHOLE_TREE);
+        make(&whole)?;
+        let fetched = fetch(source, &whole, limits)?;
+        self.take(of, &whole)?;
+        Ok(fetched)
+    }
+
+    /// Makes one directory of the tree the build dir, and leaves a link in its place.
+    fn take(&self, of: &AppRoot, whole: &Path) -> Result<()> {
+        let mut dir = whole.to_owned();
+        for name in of.as_str().split('/') {
+            dir.push(name);
+            // Never through a link: it could lead out.
+            if !fs::symlink_metadata(&dir).is_ok_and(|meta| meta.is_dir()) {
+                return Err(Error::NoRoot {
+                    root: of.to_string(),
+                }
+                .into());
+            }
+        }
+        fs::rename(&dir, &self.host)
+            .and_then(|()| std::os::unix::fs::symlink(&self.inside, &dir))
+            .with_context(|| format!("moving {of} to the build dir"))
+    }
+
+    /// Checks that the build has not put something else in its place.
+    pub fn require(&self) -> Result<(), sandbox::Error> {
+        if fs::symlink_metadata(&self.host).is_ok_and(|meta| meta.is_dir()) {
+            return Ok(());
+        }
+        Err(sandbox::Error::Replaced { name: self.name })
+    }
+}
+
+fn fetch(source: Source<'_>, to: &Path, limits: &Limits) -> Result<Directory> {
+    let whole = |checkout| Directory {
+        checkout,
+        changed: 0,
+    };
+    match source {
+        Source::Commit {
+            repository,
+            quarantine,
+            commit,
+        } => checkout::commit(repository, quarantine, commit, to, &limits.checkout)
+            .map(whole)
+            .with_context(|| format!("checking out {commit}")),
+        Source::Archive(reader) => checkout::archive(reader, to, &limits.checkout)
+            .map(whole)
+            .context("unpacking the source archive"),
+        Source::Directory(dir) => checkout::directory(dir, to, &limits.checkout)
+            .with_context(|| format!("copying {}", dir.display())),
+    }
+}

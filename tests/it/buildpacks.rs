@@ -1,0 +1,424 @@
+//! Buildpacks as apps choose them: by name, by URL, several in a row.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::origin::{Origin, fixture_buildpack};
+use crate::site::{Ran, Repository, Site};
+
+/// Builds with `slugline build`, buildpacks in order; gives what it said.
+fn build(site: &Site, app: &Repository<'_>, arguments: &[&str]) -> Ran {
+    let out = site.path("slug.tgz");
+    let mut all = vec![
+        "build",
+        app.dir.to_str().unwrap(),
+        "--output",
+        out.to_str().unwrap(),
+    ];
+    all.extend(arguments);
+    site.slugline(&all)
+}
+
+fn record(site: &Site) -> Value {
+    serde_json::from_str(&fs::read_to_string(site.path("slug.tgz.record.json")).unwrap()).unwrap()
+}
+
+/// An app that no built-in buildpack knows, and fixture buildpacks in its order.
+#[track_caller]
+fn built_by(fixtures: &[&str], more: &[&str]) -> (String, Value) {
+    let site = Site::without_server();
+    let app = site.repository("app", "no_language");
+    let paths = fixtures.iter().map(|name| fixture_buildpack(name));
+    let paths = paths.map(|path| path.to_str().unwrap().to_owned());
+    let mut arguments = more.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+    for path in paths {
+        arguments.extend(["--buildpack".to_owned(), path]);
+    }
+    let arguments = arguments.iter().map(String::as_str).collect::<Vec<_>>();
+    let said = build(&site, &app, &arguments).success().stderr;
+    (said, record(&site))
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    let list = list.as_array().unwrap().iter();
+    list.map(|one| one["buildpack"]["name"].as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn an_app_s_list_is_set_and_shown() {
+    let site = Site::new();
+    let app = site.app("hello", "no_language");
+    let path = "/apps/hello/buildpack-installations";
+    let git = "https://example.com/me/pack.git#v2";
+    app.slugline(&["buildpacks:set", "heroku/python"]).success();
+    app.slugline(&["buildpacks:add", git]).success();
+    app.slugline(&["buildpacks:add", "nodejs", "--index", "1"])
+        .success();
+    let (status, list) = site.api("GET", path, None);
+    assert_eq!(status, 200);
+    assert_eq!(
+        list,
+        json!([
+            { "ordinal": 0, "buildpack": { "name": "heroku/nodejs", "url": "urn:buildpack:heroku/nodejs" } },
+            { "ordinal": 1, "buildpack": { "name": "heroku/python", "url": "urn:buildpack:heroku/python" } },
+            { "ordinal": 2, "buildpack": { "name": git, "url": git } },
+        ])
+    );
+    let shown = app.slugline(&["buildpacks"]).success().stdout;
+    assert!(
+        shown.contains("3. https://example.com/me/pack.git#v2"),
+        "{shown}"
+    );
+    app.slugline(&["buildpacks:remove", "python"]).success();
+    app.slugline(&["buildpacks:remove", "python"]).failure(2);
+    app.slugline(&["buildpacks", "remove", "-i", "2"]).success();
+    assert_eq!(names(&site.api("GET", path, None).1), ["heroku/nodejs"]);
+    app.slugline(&["buildpacks:clear"]).success();
+    assert_eq!(site.api("GET", path, None).1, json!([]));
+}
+
+#[test]
+fn hostile_buildpacks_are_refused() {
+    let site = Site::new();
+    site.slugline(&["apps", "create", "hello"]).success();
+    let path = "/apps/hello/buildpack-installations";
+    for (buildpack, id) in [
+        ("/etc", "buildpack_local"),
+        ("./pack", "buildpack_local"),
+        ("file:///etc", "buildpack_url"),
+        ("ext::sh -c id", "buildpack_url"),
+        ("ssh://git@127.0.0.1/x", "buildpack_url"),
+        ("--upload-pack=id", "buildpack_url"),
+        ("https://u:p@example.com/x", "buildpack_url"),
+        ("https://example.com/x#--upload-pack=id", "buildpack_url"),
+        ("cobol", "buildpack_unknown"),
+    ] {
+        let updates = json!({ "updates": [{ "buildpack": buildpack }] });
+        let (status, answer) = site.api("PUT", path, Some(updates));
+        assert_eq!(
+            (status, answer["id"].as_str()),
+            (422, Some(id)),
+            "{buildpack}: {answer}"
+        );
+    }
+    let twice = json!({ "updates": [{ "buildpack": "nodejs" }, { "buildpack": "heroku/nodejs" }] });
+    assert_eq!(
+        site.api("PUT", path, Some(twice)).1["id"],
+        "buildpack_twice"
+    );
+    assert_eq!(site.api("PUT", path, Some(json!({}))).0, 422);
+    assert_eq!(site.api("GET", path, None).1, json!([]));
+}
+
+#[test]
+fn what_detection_found_stays() {
+    let site = Site::new();
+    let app = site.app("hello", "nodejs_http");
+    let first = app.push().success().stderr;
+    assert!(
+        first.contains("Determining which buildpack to use for this app"),
+        "{first}"
+    );
+    // Python's file would not change what the app is, and neither would the other's absence.
+    app.write("requirements.txt", "");
+    app.commit("More");
+    let second = app.push().success().stderr;
+    assert!(
+        second.contains("-----> Using buildpack: heroku/nodejs"),
+        "{second}"
+    );
+    app.git(&["rm", "--quiet", "package.json"]).success();
+    app.commit("Less");
+    let third = app.push().failure(1).transcript(&site);
+    insta::assert_snapshot!("pinned_and_not_compatible", third);
+}
+
+#[test]
+fn several_could_handle_the_app() {
+    let site = Site::new();
+    let app = site.app("hello", "nodejs_http");
+    app.write("requirements.txt", "");
+    app.commit("Both");
+    let said = app.push().success().stderr;
+    for line in [
+        " !     Warning: Multiple default buildpacks reported the ability to handle this app. The first buildpack in the list below will be used.",
+        "Detected buildpacks: Node.js,Python",
+        "See https://devcenter.heroku.com/articles/buildpacks#buildpack-detect-order",
+    ] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+}
+
+#[test]
+fn a_misspelt_file_is_named() {
+    let site = Site::new();
+    let app = site.app("hello", "no_language");
+    app.write("requirement.txt", "flask\n");
+    app.write("Package.json", "{}");
+    app.commit("Misspell");
+    insta::assert_snapshot!("misspelt", app.push().failure(1).transcript(&site));
+}
+
+#[test]
+fn what_a_buildpack_exports_reaches_the_next() {
+    let (said, record) = built_by(&["exporting", "exported_to"], &[]);
+    assert!(
+        said.contains("-----> Using buildpacks:\n       1. "),
+        "{said}"
+    );
+    assert!(
+        said.contains("-----> Exported to: the tool says hello from the export"),
+        "{said}"
+    );
+    let labels = said.lines().filter(|line| line.ends_with(" app detected"));
+    assert_eq!(
+        labels.collect::<Vec<_>>(),
+        [
+            "-----> Exporting app detected",
+            "-----> Exported app detected"
+        ]
+    );
+    // Only the last one's word counts.
+    assert_eq!(record["process_types"], json!({ "web": "echo unset" }));
+}
+
+#[test]
+fn a_buildpack_may_have_two_scripts_or_an_empty_release() {
+    let (said, record) = built_by(&["empty_release", "only_detect_and_compile"], &[]);
+    assert!(said.contains("-----> Bare"), "{said}");
+    assert_eq!(record["process_types"], json!({}));
+    let (_, record) = built_by(&["only_detect_and_compile", "empty_release"], &[]);
+    assert_eq!(record["process_types"], json!({}));
+}
+
+#[test]
+fn links_into_app_work_in_both_layouts() {
+    let (said, _) = built_by(&["links_into_app"], &[]);
+    assert!(
+        said.contains("-----> BUILD_DIR is /app, and the tool is linked"),
+        "{said}"
+    );
+    let (said, _) = built_by(&["links_into_app"], &["--build-dir", "separate"]);
+    assert!(said.contains("-----> BUILD_DIR is /tmp/build_"), "{said}");
+    assert!(said.contains("and the tool is linked"), "{said}");
+}
+
+#[test]
+fn hard_links_between_cache_and_build_work() {
+    for layout in ["app", "separate"] {
+        let site = Site::without_server();
+        let app = site.repository("app", "no_language");
+        let (pack, cache) = (fixture_buildpack("hard_links"), site.path("cache"));
+        let arguments = [
+            "--build-dir",
+            layout,
+            "--buildpack",
+            pack.to_str().unwrap(),
+            "--cache",
+            cache.to_str().unwrap(),
+        ];
+        let first = build(&site, &app, &arguments).success();
+        assert!(
+            first.stderr.contains("One file under two names"),
+            "{}",
+            first.stderr
+        );
+        let second = build(&site, &app, &arguments).success();
+        assert!(
+            second.stderr.contains("-----> Restored first"),
+            "{}",
+            second.stderr
+        );
+        assert_eq!(first.stdout, second.stdout, "{layout}");
+    }
+}
+
+#[test]
+fn a_buildpack_of_a_git_repository() {
+    let site = Site::new();
+    let origin = Origin::new(&site);
+    let old = origin.repository(&site, "pack.git", "only_detect_and_compile");
+    origin.git(&site, "pack.git", &["tag", "-a", "v1", "-m", "v1"]);
+    let compile = origin.path("pack.git/bin/compile");
+    let text = fs::read_to_string(&compile).unwrap();
+    fs::write(&compile, text.replace("Bare", "Barer")).unwrap();
+    let new = origin.commit(&site, "pack.git");
+
+    let app = site.app("hello", "no_language");
+    let url = origin.url("pack.git");
+    for (number, (reference, commit, says)) in [
+        (String::new(), &new, "-----> Barer"),
+        ("#v1".to_owned(), &old, "-----> Bare"),
+        (format!("#{old}"), &old, "-----> Bare"),
+        ("#main".to_owned(), &new, "-----> Barer"),
+        (format!("#{}", &old[..9]), &old, "-----> Bare"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("{url}{reference}");
+        app.slugline(&["buildpacks:set", &name]).success();
+        app.write("number", &number.to_string());
+        app.commit("Change");
+        let said = app.push().success().stderr;
+        assert!(
+            said.contains(&format!("-----> Using buildpack: {name}")),
+            "{said}"
+        );
+        assert!(said.contains(says), "{name}: {said}");
+        let slug = site.api("GET", "/apps/hello/releases/current", None).1["slug"]["id"].clone();
+        let path = format!("/apps/hello/slugs/{}", slug.as_str().unwrap());
+        let used = &site.api("GET", &path, None).1["record"]["buildpacks"][0];
+        assert_eq!(used["name"], name);
+        assert_eq!(used["pinned"], format!("{url}#{commit}"));
+    }
+    let kept = fs::read_dir(site.data().join("buildpacks"))
+        .unwrap()
+        .count();
+    assert_eq!(kept, 2, "one for each commit");
+
+    // A commit that is here is not asked for.
+    let before = origin.requests();
+    app.slugline(&["buildpacks:set", &format!("{url}#{old}")])
+        .success();
+    app.write("number", "last");
+    app.commit("Change");
+    app.push().success();
+    assert_eq!(origin.requests(), before);
+
+    app.slugline(&["buildpacks:set", &format!("{url}#nowhere")])
+        .success();
+    app.write("number", "none");
+    app.commit("Change");
+    let said = app.push().failure(1).stderr;
+    assert!(
+        said.contains("has no branch, tag or commit nowhere"),
+        "{said}"
+    );
+    app.slugline(&["buildpacks:set", &origin.url("nothing.git")])
+        .success();
+    let said = app.push().failure(1).stderr;
+    assert!(
+        said.contains("The buildpack could not be fetched."),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_buildpack_of_a_tarball() {
+    let site = Site::new();
+    let origin = Origin::new(&site);
+    let digest = origin.tarball(&site, "pack.tgz", "only_detect_and_compile");
+    let app = site.app("hello", "no_language");
+    let url = origin.url("pack.tgz");
+    app.slugline(&["buildpacks:set", &url]).success();
+    let said = app.push().success().stderr;
+    assert!(said.contains("-----> Bare app detected"), "{said}");
+    // With its checksum, and known by now.
+    let before = origin.requests();
+    app.slugline(&["buildpacks:set", &format!("{url}#{digest}")])
+        .success();
+    app.write("more", "");
+    app.commit("More");
+    app.push().success();
+    assert_eq!(origin.requests(), before);
+    let wrong = slugline::digest::Digest::of(b"else");
+    app.slugline(&["buildpacks:set", &format!("{url}#{wrong}")])
+        .success();
+    app.write("more", "more");
+    app.commit("More");
+    let said = app.push().failure(1).stderr;
+    assert!(said.contains("checksum"), "{said}");
+
+    // A local file of the same, for a local build.
+    let local = origin.path("pack.tgz");
+    build(&site, &app, &["--buildpack", local.to_str().unwrap()]).success();
+}
+
+#[test]
+fn an_app_in_a_directory_of_its_repository() {
+    let site = Site::new();
+    let app = site.app("hello", "no_language");
+    app.write(
+        "services/api/package.json",
+        "{\"scripts\": {\"start\": \"node server.js\"}}",
+    );
+    app.write(
+        "services/api/bin/detect",
+        "#!/bin/sh\ntest ! -w \"$1\" && echo Service\n",
+    );
+    app.write("services/api/bin/compile", "#!/bin/sh\nls \"$1\"; cat /tmp/source/README.md /tmp/source/services/api/package.json >\"$1/seen\"; echo; echo \"-----> In $1\"\n");
+    app.write("services/api/Procfile", "web: ls\n");
+    app.commit("A service");
+    app.slugline(&["buildpacks:set", "inline"]).success();
+    app.slugline(&["apps:set", "hello", "--root", "services/api/"])
+        .success();
+    let said = app.push().success().stderr;
+    assert!(said.contains("-----> In /app"), "{said}");
+    assert!(said.contains("Procfile declares types -> web"), "{said}");
+    let shown = app.slugline(&["apps", "info", "hello"]).success().stdout;
+    assert!(
+        shown.contains("Root:") && shown.contains("services/api"),
+        "{shown}"
+    );
+
+    app.slugline(&["apps:set", "hello", "--build-dir", "separate"])
+        .success();
+    app.write("services/api/more", "");
+    app.commit("More");
+    let said = app.push().success().stderr;
+    assert!(said.contains("-----> In /tmp/build_"), "{said}");
+
+    app.slugline(&["apps:set", "hello", "--root", "services/none"])
+        .success();
+    app.write("services/api/more", "more");
+    app.commit("More");
+    let said = app.push().failure(1).stderr;
+    assert!(
+        said.contains("The source has no directory services/none."),
+        "{said}"
+    );
+    // A link is no directory: it could lead out.
+    std::os::unix::fs::symlink("/etc", app.dir.join("services/none")).unwrap();
+    app.commit("Link");
+    app.push().failure(1);
+    for root in ["../x", "/etc", "a/../../b"] {
+        let body = json!({ "root": root });
+        assert_eq!(
+            site.api("PATCH", "/apps/hello", Some(body)).0,
+            422,
+            "{root}"
+        );
+    }
+    let body = json!({ "root": null, "build_dir": "app" });
+    let (status, shown) = site.api("PATCH", "/apps/hello", Some(body));
+    assert_eq!(
+        (status, &shown["root"], &shown["build_dir"]),
+        (200, &Value::Null, &json!("app"))
+    );
+}
+
+#[test]
+fn a_purged_cache_is_empty() {
+    let site = Site::new();
+    let app = site.app("hello", "inline_shell");
+    app.write(
+        "bin/compile",
+        "#!/bin/sh\nls \"$2\" | sed 's/^/cached: /'; touch \"$2/kept\"\n",
+    );
+    app.commit("Cache");
+    app.slugline(&["buildpacks:set", "inline"]).success();
+    let push = |text: &str| {
+        app.write("text", text);
+        app.commit("Change");
+        app.push().success().stderr
+    };
+    push("1");
+    let said = push("2");
+    assert!(said.contains("cached: kept"), "{said}");
+    app.slugline(&["builds:cache:purge"]).success();
+    let said = push("3");
+    assert!(!said.contains("cached: kept"), "{said}");
+}
