@@ -71,8 +71,7 @@ impl Procfile {
         };
         let (name, command) = text.split_once(':').ok_or_else(syntax)?;
         let (name, command) = (name.trim_end(), command.trim_start());
-        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if name.is_empty() || name.len() > 63 || !name.chars().all(allowed) {
+        if !is_process_type(name) {
             return Err(syntax());
         }
         if command.is_empty() {
@@ -92,6 +91,12 @@ impl Procfile {
         }
         Ok(())
     }
+}
+
+/// Whether a text can name a process type: 1 to 63 of letters, digits, `_` and `-`.
+pub fn is_process_type(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    (1..=63).contains(&name.len()) && name.chars().all(allowed)
 }
 
 /// The lines of the process type table, in the form that Heroku's tools match on.

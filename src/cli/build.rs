@@ -81,6 +81,11 @@ pub(super) fn build(args: &Args) -> Result<(Built, PathBuf)> {
     let cancel = Cancel::default();
     let cancelled = cancel.clone();
     on_interrupt(move |_| cancelled.cancel())?;
+    // Known before the work of a build, not after it.
+    let dir = args.output.parent().filter(|dir| !dir.as_os_str().is_empty());
+    if let Some(dir) = dir.filter(|dir| !dir.is_dir()) {
+        bail!(OutputError { dir: dir.to_owned() });
+    }
     let settings = machine::settings(None, [])?;
     let machine = machine::machine(&settings)?;
     let config = read_config(&args.env, args.env_file.as_deref())?;
@@ -195,6 +200,13 @@ fn find_source(text: &str, work: &Path) -> Result<Found> {
 #[error("{text:?} is neither a directory, nor a tarball, nor a git URL")]
 pub struct SourceError {
     pub text: String,
+}
+
+/// There is no directory to write the slug into.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no directory {}", dir.display())]
+pub struct OutputError {
+    pub dir: PathBuf,
 }
 
 /// A `git` command that did not succeed.

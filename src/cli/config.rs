@@ -130,9 +130,13 @@ fn change(
     let client = Client::new(environment)?;
     let app = app.choose(environment, client.server())?;
     let names: Vec<&str> = changes.keys().map(String::as_str).collect();
+    let before = releases::newest(&client, &app)?.map(|release| release.version);
     let step = Step::begin(&format!("{verb} {} on {app}", names.join(", ")));
     client.patch(&path(&app), &Value::Object(changes.clone()))?;
     match releases::newest(&client, &app)? {
+        Some(release) if Some(release.version) == before => {
+            step.done_with("nothing changed");
+        }
         Some(release) => step.done_with(&format!("v{}", release.version)),
         None => step.done(),
     }

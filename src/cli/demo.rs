@@ -62,6 +62,7 @@ pub fn run(_args: &Args) -> Result<ExitCode> {
     let answer = demo.request()?;
     demo.say(&format!("  $ curl -i {}\n{answer}", demo.web_url))?;
     demo.say(NEXT)?;
+    demo.say(&format!("(slugline is {})", demo.binary.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -63,6 +63,9 @@ pub struct Args {
 pub enum RunError {
     #[error("there is no process type {name:?}")]
     NoType { name: String, known: Vec<String> },
+    /// What looks like a slug's file and is not there.
+    #[error("there is no file {name}")]
+    NoFile { name: String },
     #[error("the app {app} has no slug to run")]
     NothingDeployed { app: String },
 }
@@ -82,6 +85,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let work = Work::create()?;
     let sandbox = machine::sandbox();
     sandbox.probe(work.path())?;
+    if let Some(name) = &args.first
+        && (name.contains('/') || name.ends_with("gz"))
+        && !Path::new(name).is_file()
+    {
+        return Err(RunError::NoFile { name: name.clone() }.into());
+    }
     let file = args
         .first
         .as_deref()

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_yaml::Value;
 
 use super::Report;
+use crate::procfile::is_process_type;
 use crate::slug::Package;
 
 /// The `default_process_types` of a `bin/release`.
@@ -16,7 +17,13 @@ pub(super) fn process_types(text: &str) -> Result<BTreeMap<String, String>, Stri
         Value::Null => Ok(BTreeMap::new()),
         Value::Mapping(document) => match document.get("default_process_types") {
             None | Some(Value::Null) => Ok(BTreeMap::new()),
-            Some(Value::Mapping(types)) => Ok(texts(types)),
+            Some(Value::Mapping(types)) => {
+                let types = texts(types);
+                match types.keys().find(|name| !is_process_type(name)) {
+                    Some(name) => Err(format!("{name:?} is no name for a process type")),
+                    None => Ok(types),
+                }
+            }
             Some(_) => Err("default_process_types is no mapping".to_owned()),
         },
         _ => Err("it is no mapping".to_owned()),

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use super::{Draft, sentence};
-use crate::cli::build::{CloneError, SourceError};
+use crate::cli::build::{CloneError, OutputError, SourceError};
 use crate::cli::client::{self, ClientError};
 use crate::cli::machine::UpstreamError;
 use crate::cli::run::RunError;
@@ -21,6 +21,8 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
         Draft::caller("source_not_found", sentence(error)).remedy(
             "Name a directory, a tar archive, or a URL such as https://example.com/app.git#main.",
         )
+    } else if let Some(error) = error.downcast_ref::<OutputError>() {
+        Draft::caller("no_output_directory", sentence(error)).remedy("Make it, or name another file with --output.")
     } else if let Some(error) = error.downcast_ref::<CloneError>() {
         Draft::caller("source_unreachable", sentence(error)).remedy(
             "git's own message is above. Look at the URL, the branch after #, and whether you may read it.",
@@ -49,6 +51,9 @@ fn run(error: &RunError) -> Draft {
                 format!("There are: {}.", known.join(", "))
             })
             .remedy("Name one of them, or a command after two dashes: slugline run … -- COMMAND. A Procfile declares process types."),
+        RunError::NoFile { .. } => Draft::caller("no_file", sentence(error)).remedy(
+            "Name a slug's file, or a process type of an app: slugline run -a NAME TYPE.",
+        ),
         RunError::NothingDeployed { app } => Draft::caller("nothing_deployed", sentence(error))
             .remedy(format!("Deploy first: git push slugline main. `slugline builds -a {app}` shows what became of earlier pushes.")),
     }

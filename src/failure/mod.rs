@@ -76,12 +76,17 @@ impl From<Draft> for Failure {
 /// The first letter in upper case and a full stop: an error's `Display` as a sentence.
 fn sentence(error: &dyn std::fmt::Display) -> String {
     let text = error.to_string();
+    let end = if text.ends_with(['.', '?']) { "" } else { "." };
+    // The name of a ref or a file stays as it is written.
+    if text.split(' ').next().is_some_and(|word| word.contains('/')) {
+        return format!("{text}{end}");
+    }
     let mut chars = text.chars();
     let first = chars
         .next()
         .map(|c| c.to_uppercase().to_string())
         .unwrap_or_default();
-    format!("{first}{}.", chars.as_str())
+    format!("{first}{}{end}", chars.as_str())
 }
 
 /// A chain of causes in one line, for failures that are the machine's.
