@@ -19,6 +19,7 @@ mod ingest;
 mod init;
 mod objects;
 mod options;
+mod packed;
 mod quarantine;
 #[cfg(test)]
 mod real_client;
