@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::answers::Release;
 use super::app_choice::AppOption;
@@ -33,6 +33,8 @@ enum Command {
     List(ListArgs),
     /// Show a release
     Info(InfoArgs),
+    /// Release a slug of the app again, or for the first time
+    Create(CreateArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -59,11 +61,27 @@ struct InfoArgs {
     app: AppOption,
 }
 
+#[derive(Debug, clap::Args)]
+struct CreateArgs {
+    /// The slug's id, as `slugline releases info --json` and builds show it
+    #[arg(long, value_name = "ID")]
+    slug: String,
+    /// What the release is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Print the API's JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    app: AppOption,
+}
+
 pub fn run(args: &Args, environment: &Environment) -> Result<ExitCode> {
     match &args.command {
         None => list(&args.list, environment),
         Some(Command::List(args)) => list(args, environment),
         Some(Command::Info(args)) => info(args, environment),
+        Some(Command::Create(args)) => create(args, environment),
     }
 }
 
@@ -88,6 +106,22 @@ fn info(args: &InfoArgs, environment: &Environment) -> Result<ExitCode> {
             .pop()
             .unwrap_or_default(),
     };
+    if args.json {
+        print::json(&document)?;
+    } else {
+        print(shown(&of(&document)?))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn create(args: &CreateArgs, environment: &Environment) -> Result<ExitCode> {
+    let client = Client::new(environment)?;
+    let app = args.app.choose(environment, client.server())?;
+    let mut body = json!({ "slug": args.slug });
+    if let Some(description) = &args.description {
+        body["description"] = description.as_str().into();
+    }
+    let document = client.post(&format!("/apps/{app}/releases"), &body)?;
     if args.json {
         print::json(&document)?;
     } else {

@@ -38,6 +38,8 @@ fn receive(error: &receive::Error) -> Draft {
         }
         E::RefName { .. } | E::Repeated { .. } => Draft::caller("ref_invalid", sentence(error)).remedy("Push branches and tags by their names."),
         E::Commands { .. } | E::ShallowLines { .. } => Draft::caller("push_over_limit", sentence(error)).remedy("Push in several parts."),
+        E::PushOption { .. } | E::PushOptions { .. } => Draft::caller("push_option", sentence(error))
+            .remedy("Push again with the options of the server, each once: git push -o NAME."),
         E::ObjectFormat { .. } => Draft::caller("object_format", sentence(error)).remedy("Push from a repository made with git init --object-format=sha1."),
         E::Objects { .. } | E::PackBytes { .. } | E::BaseBytes { .. } => Draft::app("push_over_limit", format!("The push is too large: {error}."))
             .remedy("Push less history at once, and keep large files out of the repository. The server's push_limit_bytes sets the limit."),

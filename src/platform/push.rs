@@ -6,6 +6,7 @@
 //! commit point leaves no object and no ref; one that is cut after it is completed at the next start.
 
 use std::io::{BufRead, Write};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
@@ -77,10 +78,12 @@ impl Platform {
             pack,
             cancel,
         } = push;
+        let mut trace = Trace::new(request.options.trace);
         let _turn = self.apps.of(&app.id).enter(cancel, |ahead| {
             let line = format!("Waiting for {} to {}.", other_pushes(ahead), app.name);
             Output::new(progress).line(&line)
         })?;
+        trace.phase("wait", &mut Output::new(progress))?;
         // It may have been destroyed while this push waited.
         let app = &self.ledger.app(&app.id)?;
         let repository = self.data.repository(&app.id);
@@ -95,6 +98,7 @@ impl Platform {
         let stop = cancel.flag();
         let quarantine = Quarantine::receive(&repository, pack, request, limits, stop, faults)
             .context("receiving the pack")?;
+        trace.phase("receive", &mut Output::new(progress))?;
         let allowed = request
             .commands
             .iter()
@@ -109,6 +113,7 @@ impl Platform {
             quarantine.promote()?;
             receive::apply(&repository, &allowed, faults)?;
             faults.reach(Step::Closed);
+            trace.phase("move refs", &mut Output::new(progress))?;
             return Ok(statuses);
         };
         let commit = target.new.expect("a command that builds has a new value");
@@ -119,7 +124,10 @@ impl Platform {
             allowed: &allowed,
             cancel,
         };
-        if self.release(&release, quarantine, progress).is_ok() {
+        if self
+            .release(&release, quarantine, &mut trace, progress)
+            .is_ok()
+        {
             return Ok(statuses);
         }
         // The pusher has read why.
@@ -132,6 +140,7 @@ impl Platform {
         &self,
         release: &Release<'_>,
         quarantine: Quarantine,
+        trace: &mut Trace,
         progress: &mut dyn Write,
     ) -> Result<(), Refused> {
         let commit = release.commit.to_string();
@@ -155,7 +164,7 @@ impl Platform {
             }
         };
         let mut out = Output::new(&mut log);
-        match self.build_and_move(release, &build.id, quarantine, &mut out) {
+        match self.build_and_move(release, &build.id, quarantine, trace, &mut out) {
             Ok(Moved::Yes) => Ok(()),
             Ok(Moved::NotYet) => Err(Refused),
             Err(error) => {
@@ -170,6 +179,7 @@ impl Platform {
         release: &Release<'_>,
         build_id: &str,
         mut quarantine: Quarantine,
+        trace: &mut Trace,
         out: &mut Output<'_>,
     ) -> Result<Moved> {
         let repository = self.data.repository(&release.app.id);
@@ -190,6 +200,7 @@ impl Platform {
         };
         let built = self.build(job, out)?;
         self.options.faults.reach(Step::Slug);
+        trace.phase("build", out)?;
 
         quarantine.keep()?;
         let commands = release.allowed.iter().map(ref_command).collect::<Vec<_>>();
@@ -225,6 +236,7 @@ impl Platform {
             return Ok(Moved::NotYet);
         }
         // The release is made, whether or not anybody reads of it.
+        let _ = trace.phase("release", out);
         let _ = announce(release.app, &deployed.release, &built.record, out);
         Ok(Moved::Yes)
     }
@@ -251,6 +263,30 @@ impl Platform {
         // The pusher may be gone.
         let _ = Output::new(progress).failure(&failure);
         Refused
+    }
+}
+
+/// Tells how long each phase took, where the pusher asked for it.
+struct Trace {
+    wanted: bool,
+    since: Instant,
+}
+
+impl Trace {
+    fn new(wanted: bool) -> Self {
+        let since = Instant::now();
+        Self { wanted, since }
+    }
+
+    /// Ends a phase; the next begins.
+    fn phase(&mut self, name: &str, out: &mut Output<'_>) -> Result<(), Left> {
+        let took = self.since.elapsed();
+        self.since = Instant::now();
+        if self.wanted {
+            out.line(&format!("trace: {name} {} ms", took.as_millis()))
+                .map_err(Left::Output)?;
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Error, git_error, open};
 /// `ofs-delta` is not only a saving: without it clients name a delta's base by id, and completing
 /// such a pack from the repository costs several times its size.
 const CAPABILITIES: &str = concat!(
-    "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta ",
+    "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta push-options ",
     "object-format=sha1 agent=slugline/",
     env!("CARGO_PKG_VERSION"),
 );
@@ -86,7 +86,7 @@ mod tests {
         let (service, refs) = text.split_at(35);
         assert_eq!(service, "001f# service=git-receive-pack\n0000");
         insta::assert_snapshot!(refs[4..].replace('\0', "\\0"), @r"
-        0000000000000000000000000000000000000000 capabilities^{}\0report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta object-format=sha1 agent=slugline/VERSION
+        0000000000000000000000000000000000000000 capabilities^{}\0report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta push-options object-format=sha1 agent=slugline/VERSION
         0000
         ");
     }

@@ -18,6 +18,8 @@ mod fsck;
 mod ingest;
 mod init;
 mod objects;
+mod options;
+mod packed;
 mod quarantine;
 #[cfg(test)]
 mod real_client;
@@ -40,6 +42,7 @@ use gix::objs::Kind;
 pub use advertise::advertise;
 pub use checks::{BRANCHES, check, to_build};
 pub use init::init;
+pub use options::PushOptions;
 pub use quarantine::{Quarantine, sweep};
 pub use refs::apply;
 pub use report::report;
@@ -56,6 +59,8 @@ pub struct Limits {
     pub commands: usize,
     /// Lines by which a shallow client names its borders.
     pub shallow_lines: usize,
+    /// Options of one push.
+    pub push_options: usize,
     /// Bytes of one ref's name.
     pub ref_name_bytes: usize,
     /// Bytes of the pack as it is sent.
@@ -70,12 +75,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 1,000 commands, 10,000 shallow lines, names of 1,024 bytes, 2 GiB and 2,000,000 objects a
+    /// 1,000 commands, 10,000 shallow lines, 64 options, names of 1,024 bytes, 2 GiB and 2,000,000 objects a
     /// pack, 256 MiB an object, 2 GiB of bases.
     fn default() -> Self {
         Self {
             commands: 1_000,
             shallow_lines: 10_000,
+            push_options: 64,
             ref_name_bytes: 1_024,
             pack_bytes: 2 << 30,
             objects: 2_000_000,
@@ -137,6 +143,15 @@ pub enum Error {
     /// More shallow lines than one push may have.
     #[error("more than {limit} shallow lines in one push")]
     ShallowLines { limit: usize },
+    /// An option that is none.
+    #[error(
+        "the push option {got:?} is not known; known are: {}",
+        PushOptions::NAMES.join(", ")
+    )]
+    PushOption { got: String },
+    /// More options than one push may have.
+    #[error("more than {limit} push options")]
+    PushOptions { limit: usize },
     /// The client speaks of another hash function.
     #[error("the object format {got:?} is not supported; only sha1 is")]
     ObjectFormat { got: String },

@@ -5,14 +5,16 @@ use std::io;
 use std::path::Path;
 
 use gix::ObjectId;
+use gix::bstr::ByteSlice as _;
 use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target};
 
 use crate::fault::{Faults, Step};
 
-use super::{Command, Error, checks, git_error, open, sync_dir, sync_file};
+use super::{Command, Error, checks, git_error, open, packed, sync_dir, sync_file};
 
-/// Moves the refs, all of them or none, and makes that durable.
+/// Moves the refs, and then deletes those that are to go; makes that durable. Of the moves all are
+/// done or none.
 ///
 /// A ref that already is where it should be is left alone, so that this can be repeated after a
 /// crash. To be called under the caller's lock on the repository.
@@ -38,8 +40,12 @@ pub fn apply(repo_dir: &Path, commands: &[Command], faults: Faults) -> Result<()
         }
         edits.push(edit(command, current)?);
     }
-    repo.edit_references_as(edits, None)
-        .map_err(git_error("moving the refs of", repo_dir))?;
+    let (deletes, moves): (Vec<_>, Vec<_>) = edits
+        .into_iter()
+        .partition(|edit| matches!(edit.change, Change::Delete { .. }));
+    let failed = || git_error("moving the refs of", repo_dir);
+    repo.edit_references_as(moves, None).map_err(failed())?;
+    delete(repo_dir, deletes)?;
     faults.reach(Step::Refs);
     for command in commands {
         sync(repo_dir, &command.name)?;
@@ -51,6 +57,28 @@ pub fn apply(repo_dir: &Path, commands: &[Command], faults: Faults) -> Result<()
     point_head(repo_dir, &open(repo_dir)?)?;
     sync_dir(repo_dir)?;
     faults.reach(Step::RefsSynced);
+    Ok(())
+}
+
+/// Deletes refs: from `packed-refs` first, or an older value would come to light there.
+fn delete(repo_dir: &Path, mut deletes: Vec<RefEdit>) -> Result<(), Error> {
+    if deletes.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = deletes
+        .iter()
+        .map(|edit| edit.name.as_bstr().to_string())
+        .collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let packed = packed::remove(repo_dir, &names)?;
+    // Those that were packed alone are gone with that.
+    deletes.retain(|edit| {
+        let name = edit.name.as_bstr().to_str_lossy();
+        !packed.contains(&&*name) || repo_dir.join(&*name).is_file()
+    });
+    let repo = open(repo_dir)?;
+    repo.edit_references_as(deletes, None)
+        .map_err(git_error("moving the refs of", repo_dir))?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use gix::bstr::ByteSlice as _;
 use gix_packetline::PacketLineRef;
 use gix_packetline::blocking_io::StreamingPeekableIter;
 
-use super::{Error, Limits};
+use super::{Error, Limits, PushOptions};
 
 /// Longest part of a ref's name between slashes: a file's name is at most 255 bytes, and the lock
 /// beside a ref is called `<name>.lock`.
@@ -54,6 +54,7 @@ pub struct Request {
     pub atomic: bool,
     /// What the client calls itself, such as `git/2.47.3`.
     pub agent: Option<String>,
+    pub options: PushOptions,
 }
 
 /// A push that is refused at its commands.
@@ -84,6 +85,7 @@ impl Request {
 
     fn fill(&mut self, reader: &mut dyn BufRead, limits: &Limits) -> Result<(), Error> {
         let mut names = HashSet::new();
+        let mut has_options = false;
         let mut lines = StreamingPeekableIter::new(&mut *reader, &[PacketLineRef::Flush], false);
         while let Some(line) = lines.read_line() {
             let line = line
@@ -97,7 +99,7 @@ impl Request {
             }
             let command = if self.commands.is_empty() {
                 let (command, capabilities) = line.split_once_str("\0").unwrap_or((line, b""));
-                self.use_capabilities(capabilities)?;
+                has_options = self.use_capabilities(capabilities)?;
                 command
             } else {
                 line
@@ -118,6 +120,9 @@ impl Request {
             && !(self.shallow.is_empty() && reader.fill_buf().map_err(read_error)?.is_empty())
         {
             return Err(malformed(b""));
+        }
+        if has_options {
+            self.options = PushOptions::read(reader, limits)?;
         }
         Ok(())
     }
@@ -140,7 +145,9 @@ impl Request {
     }
 
     /// Takes the capabilities that matter and passes over those that it does not know, as git does.
-    fn use_capabilities(&mut self, capabilities: &[u8]) -> Result<(), Error> {
+    /// Says whether push options follow the commands.
+    fn use_capabilities(&mut self, capabilities: &[u8]) -> Result<bool, Error> {
+        let mut has_options = false;
         for capability in capabilities.split_str(" ") {
             let (name, value) = capability.split_once_str("=").unwrap_or((capability, b""));
             match name {
@@ -155,14 +162,15 @@ impl Request {
                 b"object-format" if value != b"sha1" => {
                     return Err(Error::ObjectFormat { got: shown(value) });
                 }
-                // Both change what follows the commands, so that going on would misread it.
-                b"push-options" | b"push-cert" => {
+                b"push-options" => has_options = true,
+                // It changes the form of the commands, so that going on would misread them.
+                b"push-cert" => {
                     return Err(Error::Capability { name: shown(name) });
                 }
                 _ => {}
             }
         }
-        Ok(())
+        Ok(has_options)
     }
 }
 
@@ -222,7 +230,7 @@ fn malformed(line: &[u8]) -> Error {
 }
 
 /// A foreign text, short enough to be shown.
-fn shown(bytes: &[u8]) -> String {
+pub(super) fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned()
 }
 
@@ -345,7 +353,7 @@ mod tests {
             read(&body(&nul_later)),
             Err(Error::RefName { .. })
         ));
-        for (capability, sha256) in [("object-format=sha256", true), ("push-options", false)] {
+        for (capability, sha256) in [("object-format=sha256", true), ("push-cert", false)] {
             let error = read(&body(&[format!("{twice}\0 {capability}")])).unwrap_err();
             assert_eq!(matches!(error, Error::ObjectFormat { .. }), sha256);
             assert_eq!(matches!(error, Error::Capability { .. }), !sha256);
@@ -362,6 +370,39 @@ mod tests {
         for end in 0..whole.len() {
             assert!(matches!(read(&whole[..end]), Err(Error::Cut)), "{end}");
         }
+    }
+
+    #[test]
+    fn push_options_are_those_that_there_are() {
+        let with = |options: &[&str]| {
+            let mut bytes = body(&[format!("{ZERO} {ONE} refs/heads/a\0 push-options")]);
+            bytes.extend(body(
+                &options
+                    .iter()
+                    .map(|&name| name.to_owned())
+                    .collect::<Vec<_>>(),
+            ));
+            bytes.extend_from_slice(b"PACK");
+            let mut rest = &bytes[..];
+            let request = Request::read(&mut rest, &Limits::default());
+            assert!(request.is_err() || rest == b"PACK");
+            request.map_err(|rejected| rejected.error)
+        };
+        assert!(!with(&[]).unwrap().unwrap().options.trace);
+        assert!(with(&["trace"]).unwrap().unwrap().options.trace);
+        for unknown in ["Trace", "trace=1", "--trace", "ci.skip", "tr\0ace"] {
+            let result = with(&["trace", unknown]);
+            assert!(matches!(result, Err(Error::PushOption { .. })), "{unknown}");
+        }
+        assert!(with(&["trace"; 64]).is_ok());
+        assert!(matches!(
+            with(&["trace"; 65]),
+            Err(Error::PushOptions { limit: 64 })
+        ));
+        assert!(matches!(
+            with(&vec!["trace"; 10_000]),
+            Err(Error::PushOptions { .. })
+        ));
     }
 
     #[test]

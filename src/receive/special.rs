@@ -209,21 +209,25 @@ fn has_host(url: &[u8]) -> bool {
     };
     let end = rest.find_byteset(b"/?#").unwrap_or(rest.len());
     let host = &rest[..end];
-    let host = host.rsplit_once_str("@").map_or(host, |(_, host)| host);
-    let host = match host.rsplit_once_str(":") {
-        Some((host, port)) if port.iter().all(u8::is_ascii_digit) => host,
-        _ => host,
+    let host = host.split_once_str("@").map_or(host, |(_, host)| host);
+    // What follows the last colon is a port, unless that is inside of brackets.
+    let (host, port) = match host.rfind_byteset(b":]") {
+        Some(at) if host[at] == b':' => (&host[..at], &host[at + 1..]),
+        _ => (host, &b""[..]),
     };
+    let port = std::str::from_utf8(port).unwrap_or("-");
+    let is_port =
+        port.is_empty() || matches!(port.parse::<u16>(), Ok(1..)) && !port.starts_with('+');
     let is_scheme = !scheme.is_empty()
         && scheme
             .iter()
             .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b));
-    let is_host = |b: &u8| b.is_ascii_alphanumeric() || b"-._[]:%!$&'()*+,;=~".contains(b);
+    let is_host = |b: &u8| b.is_ascii_alphanumeric() || b".-_[:]".contains(b);
     let escapes = url.find_iter(b"%").all(|at| {
         url.get(at + 1..at + 3)
             .is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
     });
-    is_scheme && !host.is_empty() && host.iter().all(is_host) && escapes
+    is_scheme && !host.is_empty() && host.iter().all(is_host) && is_port && escapes
 }
 
 #[cfg(test)]
@@ -288,6 +292,10 @@ mod tests {
             "https://",
             "http::x",
             "https://example.com/%zz",
+            "https://http::example.com/a",
+            "https://example.com:0/",
+            "https://example.com:65536/",
+            "https://exa mple.com/",
         ] {
             assert!(!is_good_url(bad.into()), "{bad}");
         }

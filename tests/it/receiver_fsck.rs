@@ -265,7 +265,7 @@ fn may_refuse(git: &str, own: &str) -> bool {
         // git overwrites what it found in a tagger's line when a line follows that it does not know.
         || (own.contains("the tag") && (own.contains("a person") || own.contains("a date") || own.contains("a time zone")))
         // A mode of more than 16 bits.
-        || (git.contains("badFilemode") && own.contains("has the mode"))
+        || own.contains("has the mode")
 }
 
 /// Goes through cases of one kind of object.

@@ -134,3 +134,42 @@ fn empty_directories_are_not_in_the_way() {
     let mode = fs::metadata(&case.repo).unwrap().permissions().mode();
     assert_eq!(mode & 0o077, 0);
 }
+
+#[test]
+fn deleting_packed_refs_leaves_the_others() {
+    let case = Case::new();
+    let head = case.push_main();
+    let lines: Vec<_> = (0..2000)
+        .map(|n| format!("create refs/heads/b{n:04} {head}\n"))
+        .collect();
+    let lines = lines.concat();
+    git_with(&case.repo, &["update-ref", "--stdin"], lines.as_bytes());
+    git(&case.repo, &["tag", "-a", "-m", "one", "v1", "main"]);
+    git(&case.repo, &["pack-refs", "--all"]);
+    let tag = git_line(&case.repo, &["rev-parse", "v1"], b"");
+    // Loose over packed, so that both have to go.
+    let other = git_line(&case.repo, &["commit-tree", "-m", "x", "main^{tree}"], b"");
+    git(&case.repo, &["update-ref", "refs/heads/b0001", &other]);
+    let gone = [
+        command("b0000", Some(&head), None),
+        command("b0001", Some(&other), None),
+        command("refs/tags/v1", Some(&tag), None),
+    ];
+    apply(&case.repo, &gone, Faults::default()).unwrap();
+    apply(&case.repo, &gone, Faults::default()).unwrap();
+    let refs = case.refs();
+    assert_eq!(refs.lines().count(), 2001 - 2);
+    assert!(!refs.contains("b0000") && !refs.contains("b0001") && !refs.contains("v1"));
+    git(&case.repo, &["fsck", "--strict", "--no-dangling"]);
+    // Packed by git and by us again.
+    git(&case.repo, &["pack-refs", "--all"]);
+    assert_eq!(case.refs(), refs);
+    fs::write(case.repo.join("packed-refs.lock"), "").unwrap();
+    let error = apply(
+        &case.repo,
+        &[command("b0002", Some(&head), None)],
+        Faults::default(),
+    );
+    assert!(matches!(error, Err(Error::Io { .. })), "{error:?}");
+    assert_eq!(case.refs(), refs);
+}
