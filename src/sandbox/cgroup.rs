@@ -86,8 +86,11 @@ impl Tree {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{count}", std::process::id());
+        // Joining a group waits for all processors once; the last one is for the cpu alone.
+        let wanted = if limits.cpu_percent.is_some() { 3 } else { 2 };
+        let parents = self.parents().iter().take(wanted);
         let group = Group {
-            dirs: self.parents().iter().map(|dir| dir.join(&name)).collect(),
+            dirs: parents.map(|dir| dir.join(&name)).collect(),
         };
         for dir in &group.dirs {
             make(dir)?;
@@ -145,7 +148,7 @@ impl Tree {
 /// The group of one command, removed when it is dropped.
 #[derive(Debug)]
 pub(super) struct Group {
-    /// One in version 2; of memory, pids and cpu in version 1.
+    /// One in version 2; of memory, pids and, if it is limited, cpu in version 1.
     dirs: Vec<PathBuf>,
 }
 

@@ -54,9 +54,15 @@ impl Disk {
         if self.over(self.walked.plus(grown)).is_none() && self.walked_at.elapsed() < WALK_EVERY {
             return None;
         }
+        self.walk()
+    }
+
+    /// The same, looking at every file.
+    pub fn walk(&mut self) -> Option<Limit> {
+        let free = free(&self.dirs);
         let mut found = Found::default();
         for dir in &self.dirs {
-            walk(dir, &mut found);
+            add_up(dir, &mut found);
         }
         self.walked = found.amount;
         if found.hidden {
@@ -113,7 +119,7 @@ struct Found {
 }
 
 /// Adds a tree up, never following a link.
-fn walk(dir: &Path, found: &mut Found) {
+fn add_up(dir: &Path, found: &mut Found) {
     let Ok(entries) = fs::read_dir(dir) else {
         found.hidden = true;
         return;
@@ -124,7 +130,7 @@ fn walk(dir: &Path, found: &mut Found) {
         // The unit of st_blocks whatever the file system's is. Source: stat(3type).
         found.amount.bytes += meta.blocks() * 512;
         if meta.is_dir() {
-            walk(&entry.path(), found);
+            add_up(&entry.path(), found);
         }
     }
 }

@@ -25,9 +25,17 @@ const DISK_TICK: Duration = Duration::from_secs(1);
 /// A watch over one command.
 #[derive(Debug)]
 pub(super) struct Guard {
-    stop: Option<Sender<()>>,
+    stop: Option<Sender<End>>,
     thread: Option<JoinHandle<()>>,
     seen: Arc<Mutex<Option<Limit>>>,
+}
+
+/// How the command has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Well,
+    /// It may have failed because of a limit: one more look.
+    Badly,
 }
 
 struct Watched {
@@ -72,8 +80,11 @@ impl Guard {
     }
 
     /// Ends the watch; says which limit was reached.
-    pub fn end(&mut self) -> Option<Limit> {
-        drop(self.stop.take());
+    pub fn end(&mut self, how: End) -> Option<Limit> {
+        if let Some(stop) = self.stop.take() {
+            // Nobody hears it where the limit was reached before.
+            let _ = stop.send(how);
+        }
         let _ = self.thread.take().map(JoinHandle::join);
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,20 +92,20 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.end();
+        self.end(End::Well);
     }
 }
 
 impl Watched {
-    fn watch(&mut self, stopped: &Receiver<()>) -> Option<Limit> {
+    fn watch(&mut self, stopped: &Receiver<End>) -> Option<Limit> {
         loop {
             match stopped.recv_timeout(TICK) {
                 Err(RecvTimeoutError::Timeout) => {}
-                // A last look: the command may have failed because of a limit.
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                Ok(End::Badly) => {
                     let used_up = self.group.as_ref().and_then(in_group);
-                    return used_up.or_else(|| self.disk.look());
+                    return used_up.or_else(|| self.disk.walk());
                 }
+                Ok(End::Well) | Err(RecvTimeoutError::Disconnected) => return None,
             }
             if let Some(limit) = self.look() {
                 return Some(limit);

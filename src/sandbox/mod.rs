@@ -45,12 +45,12 @@ pub use root::Root;
 pub use stream::{Ended, Exit};
 pub use user::INNER_ID;
 
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use cgroup::Tree;
-use guard::Guard;
+use guard::{End, Guard};
 use limits::ProcessLimits;
 use network::proxy::Proxy;
 
@@ -293,7 +293,8 @@ impl Sandbox {
     ) -> Result<Launch, Error> {
         let level = self.level()?;
         let is_build = spec.profile != Profile::Run;
-        let tree = (is_build && level == Level::Root)
+        // Joining a group takes milliseconds: for a look at an app the guard is enough.
+        let tree = (spec.profile == Profile::Build && level == Level::Root)
             .then(|| self.tree())
             .flatten();
         let group = tree.map(|tree| tree.group(&self.policy.limits));
@@ -385,9 +386,12 @@ impl Launch {
         // The guard may still kill it, so it stays a zombie until the guard has ended.
         let id = Pid::from_raw(self.child.id().cast_signed());
         let ended = waitid(Id::Pid(id), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
-        ended.map_err(|errno| Error::io(&self.order)(errno.into()))?;
+        let how = match ended.map_err(|errno| Error::io(&self.order)(errno.into()))? {
+            WaitStatus::Exited(_, 0) => End::Well,
+            _ => End::Badly,
+        };
         let reached = self.guard.take().and_then(|(mut guard, limits)| {
-            let limit = guard.end()?;
+            let limit = guard.end(how)?;
             Some((limit, limits.of(limit)))
         });
         let status = self.child.wait().map_err(Error::io(&self.order))?;

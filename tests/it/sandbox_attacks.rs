@@ -44,8 +44,13 @@ impl Attack {
         if attack.drops() {
             chown(&out, Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        // The binary may lie where a plain user cannot look.
-        fs::copy(SLUGLINE, attack.binary()).unwrap();
+        // The binary may lie where a plain user cannot look. A copy made by this process could be
+        // open for writing in what another test's thread forks meanwhile, and could not be started.
+        let copied = Command::new("cp")
+            .arg(SLUGLINE)
+            .arg(attack.binary())
+            .status();
+        assert!(copied.unwrap().success());
         attack
     }
 
