@@ -206,7 +206,7 @@ impl<'a> Bench<'a> {
         for other in &builders[1..] {
             let kept = other.join("cache");
             fs::create_dir(&kept).context("making a cache")?;
-            cache::restore(&first.join("cache"), &kept)?;
+            cache::restore(&first.join("cache"), &kept, &machine.stack)?;
         }
         Ok(Self {
             app,

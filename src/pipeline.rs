@@ -27,7 +27,8 @@ use process_types::{discover, read_procfile};
 use crate::app::Layout;
 use crate::buildpack::{Misspelt, Reference, Staged};
 use crate::checkout::{self, Directory};
-use crate::compile::{self, Compiler, cache};
+use crate::compile::cache::{self, Restored};
+use crate::compile::{self, Compiler};
 use crate::config::ConfigVars;
 use crate::output::Output;
 use crate::sandbox::{Contact, Root, Sandbox, Watch};
@@ -195,7 +196,13 @@ pub fn build(
         root.renew()?;
         compile::write_env_dir(&root.env(), job.config)?;
         if let Some(kept) = job.cache {
-            cache::restore(kept, &root.cache()).context("restoring the build cache")?;
+            let restored = cache::restore(kept, &root.cache(), &machine.stack);
+            if let Restored::OfStack(other) = restored.context("restoring the build cache")? {
+                out.step(&format!(
+                    "Stack changed from {other} to {}: the build cache is discarded",
+                    machine.stack
+                ))?;
+            }
         }
         root.hand_over_renewed()?;
         let done = run_buildpacks(&chosen, &asking, out);
@@ -222,7 +229,7 @@ pub fn build(
         Ok(packed.manifest_out.commit()?)
     })?;
     if let Some(kept) = job.cache {
-        cache::save(&root.cache(), kept).context("keeping the build cache")?;
+        cache::save(&root.cache(), kept, &machine.stack).context("keeping the build cache")?;
     }
 
     let record = SlugRecord {

@@ -12,23 +12,37 @@ use std::path::{Path, PathBuf};
 use super::{Error, io_error};
 use crate::sandbox::remove_tree;
 
-/// Copies the kept cache into a build's empty cache dir; nothing kept is an empty cache.
+/// What became of the kept cache.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// It is in the build's cache dir; nothing kept is an empty cache.
+    Yes,
+    /// It is of this other stack, whose programs need not run here, and was left alone.
+    OfStack(String),
+}
+
+/// Copies the kept cache into a build's empty cache dir, unless it was saved on another stack.
 ///
 /// # Errors
 /// The platform's: a file could not be copied.
-pub fn restore(kept: &Path, cache_dir: &Path) -> Result<(), Error> {
-    if kept.is_dir() {
-        copy_tree(kept, cache_dir, LEVELS)
-    } else {
-        Ok(())
+pub fn restore(kept: &Path, cache_dir: &Path, stack: &str) -> Result<Restored, Error> {
+    if !kept.is_dir() {
+        return Ok(Restored::Yes);
     }
+    // A cache that came without its note, such as one that was put there by hand, is used.
+    match fs::read_to_string(beside(kept, STACK)) {
+        Ok(note) if note.trim() != stack => return Ok(Restored::OfStack(note.trim().to_owned())),
+        _ => {}
+    }
+    copy_tree(kept, cache_dir, LEVELS)?;
+    Ok(Restored::Yes)
 }
 
 /// Keeps a build's cache dir in place of the one before.
 ///
 /// # Errors
 /// The platform's: the kept cache is then the old one.
-pub fn save(cache_dir: &Path, kept: &Path) -> Result<(), Error> {
+pub fn save(cache_dir: &Path, kept: &Path, stack: &str) -> Result<(), Error> {
     if !is_shallow(cache_dir, LEVELS)? {
         return Err(Error::CacheTooDeep { limit: LEVELS });
     }
@@ -41,14 +55,38 @@ pub fn save(cache_dir: &Path, kept: &Path) -> Result<(), Error> {
         fs::create_dir_all(&new).map_err(io_error(&new))?;
         copy_tree(cache_dir, &new, LEVELS)?;
     }
+    // Until the end there is none: a note must never say of a cache what is true of another.
+    let note = beside(kept, STACK);
+    match fs::remove_file(&note) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_error(&note)(error));
+        }
+        _ => {}
+    }
     if kept.exists() {
         fs::rename(kept, &old).map_err(io_error(kept))?;
     }
     // What a build has put there is for no other user's eyes, nor to be started by them.
     fs::set_permissions(&new, fs::Permissions::from_mode(0o700)).map_err(io_error(&new))?;
     fs::rename(&new, kept).map_err(io_error(kept))?;
+    fs::write(&note, format!("{stack}\n")).map_err(io_error(&note))?;
     remove_tree(&old).map_err(io_error(&old))
 }
+
+/// Removes a kept cache with its note.
+///
+/// # Errors
+/// Something could not be removed.
+pub fn purge(kept: &Path) -> io::Result<()> {
+    remove_tree(kept)?;
+    match fs::remove_file(beside(kept, STACK)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The end of the name of the file beside a kept cache that names its stack.
+const STACK: &str = "slugline-stack";
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -119,15 +157,46 @@ mod tests {
         fs::write(first.join("sub/file"), "1").unwrap();
         symlink("sub/file", first.join("link")).unwrap();
         fs::create_dir(&second).unwrap();
-        restore(&kept, &second).unwrap();
+        restore(&kept, &second, "one").unwrap();
         assert_eq!(fs::read_dir(&second).unwrap().count(), 0);
-        save(&first, &kept).unwrap();
-        restore(&kept, &second).unwrap();
+        save(&first, &kept, "one").unwrap();
+        restore(&kept, &second, "one").unwrap();
         assert_eq!(fs::read_to_string(second.join("link")).unwrap(), "1");
         fs::write(second.join("sub/file"), "2").unwrap();
         assert_eq!(fs::read_to_string(kept.join("sub/file")).unwrap(), "1");
-        save(&second, &kept).unwrap();
+        save(&second, &kept, "one").unwrap();
         assert_eq!(fs::read_to_string(kept.join("sub/file")).unwrap(), "2");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no leftovers");
+        let mut left = fs::read_dir(dir.path()).unwrap().flatten();
+        assert!(
+            left.all(
+                |entry| entry.file_name().to_string_lossy().starts_with("kept")
+                    || entry.file_name() == "a"
+                    || entry.file_name() == "b"
+            ),
+            "no leftovers"
+        );
+    }
+
+    #[test]
+    fn a_cache_of_another_stack_is_not_restored() {
+        let dir = tempfile::tempdir().unwrap();
+        let (built, kept) = (dir.path().join("built"), dir.path().join("kept"));
+        fs::create_dir(&built).unwrap();
+        fs::write(built.join("file"), "1").unwrap();
+        save(&built, &kept, "one").unwrap();
+        fs::create_dir(&built).unwrap();
+        let restored = restore(&kept, &built, "two").unwrap();
+        assert_eq!(restored, Restored::OfStack("one".into()));
+        assert_eq!(fs::read_dir(&built).unwrap().count(), 0);
+        save(&built, &kept, "two").unwrap();
+        fs::create_dir(&built).unwrap();
+        assert_eq!(restore(&kept, &built, "two").unwrap(), Restored::Yes);
+        purge(&kept).unwrap();
+        purge(&kept).unwrap();
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "the build's own"
+        );
     }
 }

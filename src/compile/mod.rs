@@ -7,13 +7,17 @@
 //! surroundings. Source: facts on Heroku's builds, §2.2 to §2.4.
 
 pub mod cache;
+mod flood;
 mod yaml;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use flood::Bounded;
+pub use flood::{LINE_LIMIT_BYTES, OUTPUT_LIMIT_BYTES};
 
 use crate::buildpack::Staged;
 use crate::config::ConfigVars;
@@ -150,10 +154,7 @@ impl Compiler<'_> {
         out: &mut Output<'_>,
     ) -> Result<(), Error> {
         let spec = self.spec(self.after_exports(buildpack, before));
-        let mut sink = WholeLines {
-            inner: out.raw(),
-            open: false,
-        };
+        let mut sink = Bounded::new(out.raw());
         let ended = self
             .sandbox
             .run(self.root, &spec, self.watch, &mut sink)
@@ -297,36 +298,6 @@ impl Compiler<'_> {
             script,
             source,
         }
-    }
-}
-
-/// Ends the last line of a script that did not, so that what follows starts on a line of its own.
-struct WholeLines<'a> {
-    inner: &'a mut dyn Write,
-    open: bool,
-}
-
-impl WholeLines<'_> {
-    fn end(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.open) {
-            self.inner.write_all(b"\n")?;
-            self.inner.flush()?;
-        }
-        Ok(())
-    }
-}
-
-impl Write for WholeLines<'_> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let n = self.inner.write(buf)?;
-        if n > 0 {
-            self.open = buf[n - 1] != b'\n';
-        }
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
     }
 }
 

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use super::Platform;
 use super::ledger::{App, LedgerError};
 use crate::app::AppName;
+use crate::compile::cache;
 use crate::receive;
 use crate::sandbox::{Cancel, remove_tree};
 
@@ -43,7 +44,7 @@ impl Platform {
             .of(&app.id)
             .enter(&Cancel::default(), |_| Ok(()))?;
         let path = self.data.cache(&app.id);
-        remove_tree(&path).with_context(|| format!("removing {}", path.display()))?;
+        cache::purge(&path).with_context(|| format!("removing {}", path.display()))?;
         tracing::info!(app = %app.name, id = app.id, "build cache purged");
         Ok(())
     }
@@ -69,9 +70,9 @@ impl Platform {
                 self.remove_unless_named(&blobs.collect::<Vec<_>>())?;
             }
         }
-        for path in [self.data.repository(&app.id), self.data.cache(&app.id)] {
-            remove_tree(&path).with_context(|| format!("removing {}", path.display()))?;
-        }
+        let (repository, kept) = (self.data.repository(&app.id), self.data.cache(&app.id));
+        remove_tree(&repository).with_context(|| format!("removing {}", repository.display()))?;
+        cache::purge(&kept).with_context(|| format!("removing {}", kept.display()))?;
         for build in builds {
             self.logs.remove(&build.id);
         }

@@ -422,3 +422,123 @@ fn a_purged_cache_is_empty() {
     let said = push("3");
     assert!(!said.contains("cached: kept"), "{said}");
 }
+
+#[test]
+fn a_cache_of_another_stack_is_discarded_with_a_line() {
+    let site = Site::new();
+    let app = site.app("hello", "inline_shell");
+    app.write(
+        "bin/compile",
+        "#!/bin/sh\nls \"$2\" | sed 's/^/cached: /'; touch \"$2/kept\"\n",
+    );
+    app.commit("Cache");
+    app.slugline(&["buildpacks:set", "inline"]).success();
+    app.push().success();
+    let caches = fs::read_dir(site.data().join("caches")).unwrap().flatten();
+    let mut notes = caches
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file());
+    fs::write(notes.next().unwrap(), "cedar-14\n").unwrap();
+    app.write("more", "");
+    app.commit("More");
+    let said = app.push().success().stderr;
+    assert!(
+        said.contains("-----> Stack changed from cedar-14 to "),
+        "{said}"
+    );
+    assert!(!said.contains("cached: kept"), "{said}");
+}
+
+/// Pushes an app whose build prints what the script says; gives the log's bytes and what the
+/// pusher has read.
+fn printed(script: &str) -> (Vec<u8>, String) {
+    let site = Site::new();
+    let app = site.app("hello", "inline_shell");
+    app.write("bin/compile", &format!("#!/bin/sh\n{script}\n"));
+    app.commit("Print");
+    app.slugline(&["buildpacks:set", "inline"]).success();
+    let said = app.push().stderr;
+    let id = site.api("GET", "/apps/hello/builds", None).1[0]["id"].clone();
+    let log = site
+        .data()
+        .join(format!("logs/{}.log", id.as_str().unwrap()));
+    (fs::read(log).unwrap(), said)
+}
+
+#[test]
+fn a_log_flood_is_cut_and_the_end_is_still_read() {
+    let (log, said) =
+        printed("yes 'the same line again and again' | head -c 2G; echo because; exit 1");
+    assert!(log.len() < 34 << 20, "{}", log.len());
+    for text in [&said, &String::from_utf8_lossy(&log).into_owned()] {
+        let end = &text[text.len().saturating_sub(2000)..];
+        assert!(
+            text.contains(
+                "The output of this buildpack is longer than 32 MiB; the rest is not shown."
+            ),
+            "{end}"
+        );
+        assert!(end.contains("because"), "{end}");
+        assert!(
+            end.contains("Push rejected, failed to compile Shell app."),
+            "{end}"
+        );
+    }
+}
+
+#[test]
+fn a_line_without_end_is_cut() {
+    let (log, said) = printed("head -c 1G /dev/zero | tr '\\0' x; echo; echo after");
+    assert!(log.len() < 200 << 10, "{}", log.len());
+    assert!(said.contains("This line is longer than 64 KiB; the rest of it is not shown."));
+    assert!(said.contains("Released v2"));
+}
+
+#[test]
+fn bytes_of_any_kind_survive() {
+    let (log, said) = printed("printf '10%%\\r20%%\\r\\033[1mdone\\033[0m \\377\\376 caf\\351\\n'");
+    let bytes = b"10%\r20%\r\x1b[1mdone\x1b[0m \xff\xfe caf\xe9\n";
+    assert!(log.windows(bytes.len()).any(|part| part == bytes));
+    assert!(said.contains("20%"), "{said}");
+}
+
+#[test]
+fn a_report_is_made_of_a_failed_build_too() {
+    let site = Site::without_server();
+    let app = site.repository("app", "inline_shell");
+    app.write(
+        "bin/compile",
+        "#!/bin/sh\nset -e\ntouch \"$(dirname \"$0\")/../written\"\nexit 3\n",
+    );
+    // Its standard output is data; that it ran is seen by the time that it takes.
+    app.write(
+        "bin/report",
+        "#!/bin/sh\ntest -f \"$(dirname \"$0\")/../written\" && test -d \"$1\" -a -d \"$2\" -a -d \"$3\" && sleep 3\n",
+    );
+    app.commit("Fail");
+    let start = std::time::Instant::now();
+    let failed = build(&site, &app, &["--buildpack", "inline"]).failure(1);
+    assert!(
+        failed.stderr.contains("failed to compile Shell app"),
+        "{}",
+        failed.stderr
+    );
+    assert!(start.elapsed().as_secs() >= 3);
+}
+
+#[test]
+fn detection_writes_nothing_and_sees_no_config() {
+    let site = Site::without_server();
+    let app = site.repository("app", "inline_shell");
+    app.write(
+        "bin/detect",
+        "#!/bin/sh\ntouch \"$1/x\" 2>/dev/null && exit 1\nls -A /env | grep -q . && exit 1\nenv | grep -q SECRET && exit 1\necho Careful\n",
+    );
+    app.commit("Look");
+    let built = build(&site, &app, &["--buildpack", "inline", "--env", "SECRET=1"]).success();
+    assert!(
+        built.stderr.contains("Careful app detected"),
+        "{}",
+        built.stderr
+    );
+}
