@@ -82,9 +82,14 @@ pub(super) fn build(args: &Args) -> Result<(Built, PathBuf)> {
     let cancelled = cancel.clone();
     on_interrupt(move |_| cancelled.cancel())?;
     // Known before the work of a build, not after it.
-    let dir = args.output.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = args
+        .output
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty());
     if let Some(dir) = dir.filter(|dir| !dir.is_dir()) {
-        bail!(OutputError { dir: dir.to_owned() });
+        bail!(OutputError {
+            dir: dir.to_owned()
+        });
     }
     let settings = machine::settings(None, [])?;
     let machine = machine::machine(&settings)?;

@@ -22,7 +22,8 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
             "Name a directory, a tar archive, or a URL such as https://example.com/app.git#main.",
         )
     } else if let Some(error) = error.downcast_ref::<OutputError>() {
-        Draft::caller("no_output_directory", sentence(error)).remedy("Make it, or name another file with --output.")
+        Draft::caller("no_output_directory", sentence(error))
+            .remedy("Make it, or name another file with --output.")
     } else if let Some(error) = error.downcast_ref::<CloneError>() {
         Draft::caller("source_unreachable", sentence(error)).remedy(
             "git's own message is above. Look at the URL, the branch after #, and whether you may read it.",

@@ -78,7 +78,11 @@ fn sentence(error: &dyn std::fmt::Display) -> String {
     let text = error.to_string();
     let end = if text.ends_with(['.', '?']) { "" } else { "." };
     // The name of a ref or a file stays as it is written.
-    if text.split(' ').next().is_some_and(|word| word.contains('/')) {
+    if text
+        .split(' ')
+        .next()
+        .is_some_and(|word| word.contains('/'))
+    {
         return format!("{text}{end}");
     }
     let mut chars = text.chars();
