@@ -325,7 +325,7 @@ fn an_operator_s_exceptions_and_modes() {
         assert!(run("SLUGLINE_NETWORK_ALLOW", &place).contains("mirror"));
         assert!(run("SLUGLINE_NETWORK", "host").contains("mirror"));
         assert!(!run("SLUGLINE_NETWORK", "off").contains("mirror"));
-        let said = run("SLUGLINE_NETWORK_ONLY", "pypi.org");
+        let said = run("SLUGLINE_NETWORK_ONLY", "packages.example");
         assert!(said.contains("it is not in `network_only`"), "{said}");
     }
 }

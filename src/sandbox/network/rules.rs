@@ -17,7 +17,7 @@ pub struct Rules {
     pub upstream: Upstream,
 }
 
-/// A host or a network, and a port of it: `pypi.org`, `*.example.com:443`, `10.0.0.0/8`, `[fd00::1]:80`.
+/// A host or a network, and a port of it: `packages.example`, `*.example.com:443`, `10.0.0.0/8`, `[fd00::1]:80`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     what: What,
@@ -175,12 +175,15 @@ mod tests {
 
     #[test]
     fn an_allow_list_names_hosts() {
-        let rules = rules(&[], &["*.example.com", "pypi.org:443", "203.0.113.0/24"]);
+        let rules = rules(
+            &[],
+            &["*.example.com", "packages.example:443", "203.0.113.0/24"],
+        );
         assert_eq!(rules.refuse_host("a.example.com", 80), None);
         assert_eq!(rules.refuse_host("example.com", 80), None);
         assert!(rules.refuse_host("notexample.com", 80).is_some());
-        assert!(rules.refuse_host("pypi.org", 80).is_some());
-        assert_eq!(rules.refuse_host("pypi.org", 443), None);
+        assert!(rules.refuse_host("packages.example", 80).is_some());
+        assert_eq!(rules.refuse_host("packages.example", 443), None);
         assert_eq!(rules.refuse_host("203.0.113.9", 443), None);
     }
 

@@ -126,10 +126,13 @@ mod tests {
             Some("localhost, .corp.example,*.x.org"),
         )
         .unwrap();
-        let https = upstream.of("pypi.org", 443, true).unwrap();
+        let https = upstream.of("packages.example", 443, true).unwrap();
         assert_eq!((https.host.as_str(), https.port), ("proxy.internal", 8080));
         assert_eq!(https.authorization.as_deref(), Some("Basic YWRhOnBAc3M="));
-        assert_eq!(upstream.of("pypi.org", 80, false).unwrap().port, 3128);
+        assert_eq!(
+            upstream.of("packages.example", 80, false).unwrap().port,
+            3128
+        );
         assert!(upstream.of("git.corp.example", 443, true).is_none());
         assert!(upstream.of("x.org", 443, true).is_none());
         assert!(upstream.of("notx.org", 443, true).is_some());
