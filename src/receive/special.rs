@@ -227,7 +227,31 @@ fn has_host(url: &[u8]) -> bool {
         url.get(at + 1..at + 3)
             .is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
     });
-    is_scheme && !host.is_empty() && host.iter().all(is_host) && is_port && escapes
+    let path = &rest[end..];
+    let path = &path[..path.find_byteset(b"?#").unwrap_or(path.len())];
+    is_scheme
+        && !host.is_empty()
+        && host.iter().all(is_host)
+        && is_port
+        && escapes
+        && stays_below_root(path)
+}
+
+/// Whether no `..` of a path leads above where it starts.
+fn stays_below_root(path: &[u8]) -> bool {
+    let mut depth = 0usize;
+    for part in path.strip_prefix(b"/").unwrap_or(path).split_str("/") {
+        let part = percent_encoding::percent_decode(part).collect::<Vec<u8>>();
+        match part.as_slice() {
+            b"." => {}
+            b".." => match depth.checked_sub(1) {
+                Some(above) => depth = above,
+                None => return false,
+            },
+            _ => depth += 1,
+        }
+    }
+    true
 }
 
 #[cfg(test)]
@@ -278,6 +302,7 @@ mod tests {
             "/local",
             "https::https://example.com/",
             "https://[::1]/a",
+            "https://example.com/a/../b?x=/../..",
         ] {
             assert!(is_good_url(good.into()), "{good}");
         }
@@ -294,6 +319,8 @@ mod tests {
             "https://example.com/%zz",
             "https://http::example.com/a",
             "https://example.com:0/",
+            "https://example.com/../a",
+            "https://example.com/a/%2e%2e/../b",
             "https://example.com:65536/",
             "https://exa mple.com/",
         ] {
