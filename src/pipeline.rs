@@ -156,14 +156,7 @@ pub fn build(
         place.fill(job.source, &job.layout, &root, &machine.limits)
     })?;
     let Directory { checkout, changed } = checkout;
-    if changed > 0 {
-        let files = if changed == 1 {
-            "1 tracked file differs"
-        } else {
-            &format!("{changed} tracked files differ")
-        };
-        out.detail(&format!("{files} from HEAD; what is on disk is built"))?;
-    }
+    name_changed(changed, out)?;
     prune(&place.host, out)?;
     // A malformed Procfile should not cost its author the time of a build.
     read_procfile(&place.host.join("Procfile"))?;
@@ -196,13 +189,7 @@ pub fn build(
         root.renew()?;
         compile::write_env_dir(&root.env(), job.config)?;
         if let Some(kept) = job.cache {
-            let restored = cache::restore(kept, &root.cache(), &machine.stack);
-            if let Restored::OfStack(other) = restored.context("restoring the build cache")? {
-                out.step(&format!(
-                    "Stack changed from {other} to {}: the build cache is discarded",
-                    machine.stack
-                ))?;
-            }
+            restore_cache(kept, &root, &machine.stack, out)?;
         }
         root.hand_over_renewed()?;
         let done = run_buildpacks(&chosen, &asking, out);
@@ -269,6 +256,27 @@ fn name_refused(root: &Root, out: &mut Output<'_>) -> Result<()> {
             let (host, port) = (contact.host, contact.port);
             out.problem(&format!("Not connected to {host}:{port}: {reason}"))?;
         }
+    }
+    Ok(())
+}
+
+/// Tells of files that a directory has otherwise than its last commit.
+fn name_changed(changed: usize, out: &mut Output<'_>) -> Result<()> {
+    let files = match changed {
+        0 => return Ok(()),
+        1 => "1 tracked file differs".to_owned(),
+        several => format!("{several} tracked files differ"),
+    };
+    out.detail(&format!("{files} from HEAD; what is on disk is built"))?;
+    Ok(())
+}
+
+fn restore_cache(kept: &Path, root: &Root, stack: &str, out: &mut Output<'_>) -> Result<()> {
+    let restored = cache::restore(kept, &root.cache(), stack);
+    if let Restored::OfStack(other) = restored.context("restoring the build cache")? {
+        out.step(&format!(
+            "Stack changed from {other} to {stack}: the build cache is discarded"
+        ))?;
     }
     Ok(())
 }
