@@ -136,7 +136,6 @@ pub enum Error {
 ///
 /// # Errors
 /// The stage's error is in the chain; the app's kept cache and the store's other slugs are untouched.
-#[expect(clippy::too_many_lines, reason = "the sentence, on one page")]
 pub fn build(
     job: Build<'_>,
     machine: &Machine,
