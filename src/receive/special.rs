@@ -130,6 +130,10 @@ fn entries(data: &[u8]) -> Vec<(BString, String, BString)> {
         let Some(name) = section.header().subsection_name() else {
             continue;
         };
+        // A key may stand without a value, and has its section's name all the same.
+        if section.body().value_names().next().is_some() {
+            found.push((name.to_owned(), String::new(), BString::default()));
+        }
         for key in section.body().value_names() {
             let key = key.clone();
             for value in section.body().values(&key) {
@@ -146,13 +150,13 @@ fn entries_by_line(data: &[u8]) -> Vec<(BString, String, BString)> {
     let mut found = Vec::new();
     for line in data.lines().map(<[u8]>::trim) {
         if let Some(section) = line.strip_prefix(b"[") {
-            let quoted = section
-                .split_once_str("\"")
-                .map_or(section, |(_, rest)| rest);
-            name = quoted
-                .rsplit_once_str("\"")
-                .map_or(quoted, |(name, _)| name)
-                .into();
+            // Wherever quotes begin and end, a name between them must not lead up.
+            name = if section.contains_str("\"\"") {
+                BString::default()
+            } else {
+                section.replace("\"", "/").into()
+            };
+            found.push((name.clone(), String::new(), BString::default()));
         }
         if let Some((key, value)) = line.split_once_str("=") {
             let key = key.rsplit_once_str("]").map_or(key, |(_, key)| key);
@@ -227,7 +231,31 @@ fn has_host(url: &[u8]) -> bool {
         url.get(at + 1..at + 3)
             .is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
     });
-    is_scheme && !host.is_empty() && host.iter().all(is_host) && is_port && escapes
+    let path = &rest[end..];
+    let path = &path[..path.find_byteset(b"?#").unwrap_or(path.len())];
+    is_scheme
+        && !host.is_empty()
+        && host.iter().all(is_host)
+        && is_port
+        && escapes
+        && stays_below_root(path)
+}
+
+/// Whether no `..` of a path leads above where it starts.
+fn stays_below_root(path: &[u8]) -> bool {
+    let mut depth = 0usize;
+    for part in path.strip_prefix(b"/").unwrap_or(path).split_str("/") {
+        let part = percent_encoding::percent_decode(part).collect::<Vec<u8>>();
+        match part.as_slice() {
+            b"." => {}
+            b".." => match depth.checked_sub(1) {
+                Some(above) => depth = above,
+                None => return false,
+            },
+            _ => depth += 1,
+        }
+    }
+    true
 }
 
 #[cfg(test)]
@@ -278,6 +306,7 @@ mod tests {
             "/local",
             "https::https://example.com/",
             "https://[::1]/a",
+            "https://example.com/a/../b?x=/../..",
         ] {
             assert!(is_good_url(good.into()), "{good}");
         }
@@ -294,6 +323,8 @@ mod tests {
             "https://example.com/%zz",
             "https://http::example.com/a",
             "https://example.com:0/",
+            "https://example.com/../a",
+            "https://example.com/a/%2e%2e/../b",
             "https://example.com:65536/",
             "https://exa mple.com/",
         ] {
@@ -315,6 +346,8 @@ mod tests {
             "[submodule \"a\"]\n\tupdate = !rm\n",
             "[submodule \"a\"]\n\tupdate = !rm\n[broken\n",
             "[submodule \"a\"] url = -x\n[broken\n",
+            "[submodule \"a\"][submodule \"../x\"]\nu! = 1\n",
+            "[submodule \"../x\"]\n\turl\n",
         ] {
             assert!(modules(bad.as_bytes()).is_err(), "{bad}");
         }
