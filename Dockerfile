@@ -12,7 +12,7 @@
 #
 # To serve, publish the port and keep the data:
 #
-#   docker run … -p 127.0.0.1:7007:7007 -v slugline:/var/lib/slugline slugline serve --listen 0.0.0.0:7007
+#   docker run … -p 127.0.0.1:7007:7007 -v slugline:/var/lib/slugline slugline serve --listen 0.0.0.0:7007 --behind-proxy
 
 FROM rust:1-bookworm AS build
 WORKDIR /source
@@ -28,4 +28,4 @@ COPY --from=build /source/target/release/slugline /usr/local/bin/slugline
 VOLUME /var/lib/slugline
 EXPOSE 7007
 ENTRYPOINT ["slugline"]
-CMD ["serve", "--listen", "0.0.0.0:7007"]
+CMD ["serve", "--listen", "0.0.0.0:7007", "--behind-proxy"]

@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use super::environment::{self, Environment};
 use super::{machine, print};
 use crate::failure::explain;
-use crate::http::{Server, serve};
+use crate::http::{Limits, Server, serve};
 use crate::platform::data::{ADMIN_TOKEN, DataDir, SETTINGS};
 use crate::platform::settings::{LogFormat, Settings};
 use crate::platform::token::Secret;
@@ -32,6 +32,10 @@ pub struct Args {
     /// Listen here, for git and the API.
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Trust a proxy with TLS in front: listen beyond this machine, and take clients' addresses
+    /// from X-Forwarded-For.
+    #[arg(long)]
+    pub behind_proxy: bool,
     /// Run so many builds at once; more wait.
     #[arg(long, value_name = "N")]
     pub max_builds: Option<usize>,
@@ -47,6 +51,7 @@ impl Args {
     fn settings(&self) -> impl Iterator<Item = (&'static str, String)> {
         [
             ("listen", self.listen.map(|address| address.to_string())),
+            ("behind_proxy", self.behind_proxy.then(|| "true".to_owned())),
             ("max_builds", self.max_builds.map(|n| n.to_string())),
             (
                 "create_on_push",
@@ -77,6 +82,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
     };
     let settings = machine::settings(file.as_deref(), args.settings())?;
+    settings.check_exposure()?;
     start_log(settings.log_format);
     let machine = machine::machine(&settings)?;
     machine.sandbox.probe(&data.scratch())?;
@@ -120,6 +126,11 @@ async fn listen(settings: &Settings, platform: Arc<Platform>, key: &str) -> Resu
     // Nobody need read it; programs that start a server wait for this line.
     let _ = print::print(format!("Slugline listens on http://{address}\n"));
     let server = Server::new(platform, key, environment::git()?, address);
+    let limits = Limits {
+        behind_proxy: settings.behind_proxy,
+        ..Limits::default()
+    };
+    let server = server.with_limits(limits);
     serve(listener, Arc::new(server), async move {
         tokio::select! {
             _ = terminate.recv() => {}

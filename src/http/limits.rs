@@ -11,6 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The limits of the server's edge.
 #[derive(Debug, Clone)]
 pub struct Limits {
+    /// Whether clients come by way of a proxy, which names them.
+    pub behind_proxy: bool,
     /// Longest time from a connection's start, or the answer before, to the end of the headers.
     pub header_time: Duration,
     /// Bytes of a request's line and headers.
@@ -40,6 +42,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            behind_proxy: false,
             header_time: Duration::from_secs(30),
             header_bytes: 64 << 10,
             body_silence: Duration::from_secs(60),

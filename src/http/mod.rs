@@ -29,7 +29,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Method, Request};
+use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
@@ -163,9 +163,11 @@ fn converse(stream: TcpStream, peer: IpAddr, server: &Arc<Server>, graceful: &Gr
     let _ = stream.set_nodelay(true);
     let server = server.clone();
     let limits = server.limits.clone();
+    let behind_proxy = limits.behind_proxy;
     let service = service_fn(move |mut request: Request<Incoming>| {
         let server = server.clone();
-        request.extensions_mut().insert(Peer(peer));
+        let named = behind_proxy.then(|| forwarded(request.headers())).flatten();
+        request.extensions_mut().insert(Peer(named.unwrap_or(peer)));
         async move { Ok::<_, Infallible>(answer(server, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -180,6 +182,12 @@ fn converse(stream: TcpStream, peer: IpAddr, server: &Arc<Server>, graceful: &Gr
         }
         drop(place);
     });
+}
+
+/// The client that the nearest proxy names: the last one, since clients can write the others.
+fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
+    let last = headers.get_all("x-forwarded-for").iter().next_back()?;
+    last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
 }
 
 /// Finds who answers a request.

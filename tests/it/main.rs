@@ -21,6 +21,7 @@ mod push;
 mod receiver_abuse;
 mod receiver_crash;
 mod receiver_fsck;
+mod receiver_limits;
 mod receiver_push;
 mod running;
 mod sandbox;

@@ -68,6 +68,10 @@ fn options_stand_in_a_file_a_variable_or_an_argument() {
     let wrong = serve("max_builds: none\n", None, &[]).failure(2).stderr;
     assert!(wrong.contains("max_builds"), "{wrong}");
     serve("", None, &["--max-builds", "0"]).failure(2);
+    let exposed = serve("", None, &["--listen", "0.0.0.0:0"])
+        .failure(2)
+        .stderr;
+    assert!(exposed.contains("--behind-proxy"), "{exposed}");
     // Later ones go over earlier ones: the port of the argument is the one that is taken.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -1,6 +1,7 @@
 //! What is wrong with the settings, and where.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use super::{FILE_NAME, VARIABLE_PREFIX};
 use crate::config::ConfigError;
@@ -36,6 +37,12 @@ pub enum SettingsError {
         got: String,
         expected: String,
     },
+    /// Tokens and sources would go over a network that others read.
+    #[error(
+        "{address} is not of this machine alone, and there is no TLS: tokens would be sent in the \
+         clear. Put a proxy with TLS in front of the server and start it with --behind-proxy"
+    )]
+    Exposed { address: SocketAddr },
     /// A variable of `build_env` is refused.
     #[error("{place} is refused")]
     BuildEnv { place: Place, source: ConfigError },

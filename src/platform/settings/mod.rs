@@ -41,7 +41,8 @@ const OTHER_VARIABLES: &[&str] = &[
 
 /// The settings' names in the file; the variables are these in capitals, the command line's
 /// options these with `-` for `_`.
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 21] = [
+    "behind_proxy",
     "build_cpu_percent",
     "build_disk_bytes",
     "build_disk_files",
@@ -102,6 +103,8 @@ pub struct Machine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub listen: SocketAddr,
+    /// Whether a proxy with TLS stands before the server and names its clients.
+    pub behind_proxy: bool,
     /// Builds that run at once; more wait.
     pub max_builds: usize,
     /// Whether a push to an app that does not exist makes the app.
@@ -129,6 +132,7 @@ impl Settings {
     pub fn defaults(machine: &Machine) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            behind_proxy: false,
             max_builds: machine.cores.get(),
             create_on_push: false,
             log_format: LogFormat::Human,
@@ -179,6 +183,18 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Refuses to listen where others could read along.
+    ///
+    /// # Errors
+    /// The operator's fault: the address is not of this machine alone, and no proxy was named.
+    pub fn check_exposure(&self) -> Result<(), SettingsError> {
+        let address = self.listen;
+        if self.behind_proxy || address.ip().is_loopback() {
+            return Ok(());
+        }
+        Err(SettingsError::Exposed { address })
+    }
+
     fn read_file(&mut self, text: &str) -> Result<(), SettingsError> {
         let mapping = match serde_yaml::from_str(text).map_err(SettingsError::Yaml)? {
             Value::Null => return Ok(()),
@@ -216,6 +232,7 @@ impl Settings {
             "sandbox_require" => {
                 self.sandbox_require = Some(parsed(value, place, "root or namespaces")?);
             }
+            "behind_proxy" => self.behind_proxy = parsed(value, place, "true or false")?,
             "build_env" => self.build_env = build_env(value, place)?,
             "build_timeout_seconds" => {
                 let seconds = number(value, place, "seconds", BUILD_TIMEOUT_SECONDS)?;
@@ -333,6 +350,7 @@ mod tests {
     #[test]
     fn every_setting_can_be_in_the_file() {
         let text = "\
+behind_proxy: true
 build_env:
   HTTPS_PROXY: http://proxy.internal:3128
   RETRIES: 3
@@ -363,6 +381,7 @@ stack: ubuntu-24.04
         build_env.set("RETRIES", "3").unwrap();
         let expected = Settings {
             listen: "[::]:80".parse().unwrap(),
+            behind_proxy: true,
             max_builds: 2,
             create_on_push: true,
             log_format: LogFormat::Json,

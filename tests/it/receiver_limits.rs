@@ -1,0 +1,70 @@
+//! What one client may cost the others.
+
+use std::io::Read as _;
+use std::time::{Duration, Instant};
+
+use crate::site::{Site, eventually};
+use crate::wire::connect;
+
+#[test]
+fn too_many_connections_are_told_so() {
+    let site = Site::new();
+    let mut held = Vec::new();
+    for _ in 0..256 {
+        held.push(connect(&site));
+    }
+    let mut answer = String::new();
+    connect(&site).read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.ends_with("Try again later."), "{answer}");
+    drop(held);
+    eventually("there are places again", || {
+        let mut connection = connect(&site);
+        connection
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
+        // Nothing is said to whoever has a place and asks for nothing.
+        connection.read(&mut [0; 1]).is_err()
+    });
+    assert_eq!(site.api("GET", "/apps", None).0, 200);
+}
+
+#[test]
+fn wrong_tokens_have_to_wait() {
+    let site = Site::new();
+    let wrong = |name: &str| {
+        let start = Instant::now();
+        assert_eq!(site.api_as(name, "GET", "/apps", None).0, 401);
+        start.elapsed()
+    };
+    for n in 0..20 {
+        wrong(&format!("wrong-{n}"));
+    }
+    assert!(wrong("wrong-20") >= Duration::from_secs(1));
+    // The right one waits, too, and is let in.
+    let start = Instant::now();
+    assert_eq!(site.api("GET", "/apps", None).0, 200);
+    assert!(start.elapsed() >= Duration::from_secs(1));
+}
+
+#[test]
+fn a_proxy_names_the_client() {
+    let site = Site::with(&["--behind-proxy"]);
+    let wrong = |address: &str| {
+        let mut connection = connect(&site);
+        let head = format!(
+            "GET /apps HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer wrong\r\nX-Forwarded-For: 203.0.113.1, {address}\r\n\r\n"
+        );
+        let start = Instant::now();
+        std::io::Write::write_all(&mut connection, head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+        start.elapsed()
+    };
+    for _ in 0..20 {
+        wrong("192.0.2.1");
+    }
+    assert!(wrong("192.0.2.1") >= Duration::from_secs(1));
+    assert!(wrong("192.0.2.2") < Duration::from_secs(1));
+}
