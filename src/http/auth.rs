@@ -40,6 +40,7 @@ pub(super) async fn token<B>(
         match server.gate.attempt(address) {
             Attempt::Free => {}
             Attempt::Delayed(_waiting) => {
+                tracing::debug!(%address, "a token has to wait");
                 tokio::time::sleep(server.limits.wrong_token_delay).await;
             }
             Attempt::Refused => return Ok(None),
