@@ -16,6 +16,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use super::environment::{self, Environment};
 use super::{machine, print};
 use crate::failure::explain;
+use crate::http::tls::Certificate;
 use crate::http::{Limits, Server, serve};
 use crate::platform::data::{ADMIN_TOKEN, DataDir, SETTINGS};
 use crate::platform::settings::{LogFormat, Settings};
@@ -36,6 +37,15 @@ pub struct Args {
     /// from X-Forwarded-For.
     #[arg(long)]
     pub behind_proxy: bool,
+    /// Speak TLS, with the certificate chain of this PEM file.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key, a PEM file.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Begin links with this, where clients reach the server by another name.
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
     /// Run so many builds at once; more wait.
     #[arg(long, value_name = "N")]
     pub max_builds: Option<usize>,
@@ -49,9 +59,13 @@ pub struct Args {
 
 impl Args {
     fn settings(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let path = |path: &Option<PathBuf>| Some(path.as_ref()?.display().to_string());
         [
             ("listen", self.listen.map(|address| address.to_string())),
             ("behind_proxy", self.behind_proxy.then(|| "true".to_owned())),
+            ("tls_cert", path(&self.tls_cert)),
+            ("tls_key", path(&self.tls_key)),
+            ("public_url", self.public_url.clone()),
             ("max_builds", self.max_builds.map(|n| n.to_string())),
             (
                 "create_on_push",
@@ -83,6 +97,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let settings = machine::settings(file.as_deref(), args.settings())?;
     settings.check_exposure()?;
+    let certificate = match settings.tls() {
+        Some((chain, key)) => Some(Arc::new(Certificate::open(chain, key)?)),
+        None => None,
+    };
     start_log(settings.log_format);
     let machine = machine::machine(&settings)?;
     machine.sandbox.probe(&data.scratch())?;
@@ -110,27 +128,45 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(listen(&settings, platform, &key))?;
+    runtime.block_on(listen(&settings, certificate, platform, &key))?;
     // Threads that still stream to clients need not hold the exit up.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
-async fn listen(settings: &Settings, platform: Arc<Platform>, key: &str) -> Result<()> {
+async fn listen(
+    settings: &Settings,
+    certificate: Option<Arc<Certificate>>,
+    platform: Arc<Platform>,
+    key: &str,
+) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener.with_context(|| format!("listening on {}", settings.listen))?;
     let address = listener.local_addr().context("asking for the port")?;
     tracing::info!(data = %platform.data.path().display(), stack = platform.options.machine.stack, "started");
-    // Nobody need read it; programs that start a server wait for this line.
-    let _ = print::print(format!("Slugline listens on http://{address}\n"));
-    let server = Server::new(platform, key, environment::git()?, address);
     let limits = Limits {
         behind_proxy: settings.behind_proxy,
         ..Limits::default()
     };
-    let server = server.with_limits(limits);
+    let public_url = settings
+        .public_url
+        .as_ref()
+        .map(|url| url.as_str().to_owned());
+    let scheme = if certificate.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    // Nobody need read it; programs that start a server wait for this line.
+    let _ = print::print(format!("Slugline listens on {scheme}://{address}\n"));
+    let mut server = Server::new(platform, key, environment::git()?, address)
+        .with_limits(limits)
+        .with_public_url(public_url);
+    if let Some(certificate) = certificate {
+        server = server.with_tls(certificate)?;
+    }
     serve(listener, Arc::new(server), async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -153,8 +189,9 @@ impl FormatTime for Clock {
 }
 
 fn start_log(format: LogFormat) {
-    let filter =
-        EnvFilter::try_new(environment::log_filter()).unwrap_or_else(|_| EnvFilter::new("info"));
+    // HTTP/2 tells of every frame: only to those who ask for it by name.
+    let filter = format!("h2=info,{}", environment::log_filter());
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

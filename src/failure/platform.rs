@@ -6,6 +6,7 @@ use super::{Draft, build, cancelled, machine, nobody_reads, sentence};
 use crate::app::{LayoutError, NameError};
 use crate::config::ConfigError;
 use crate::http::ApiError;
+use crate::http::tls::TlsError;
 use crate::output::Failure;
 use crate::platform::data::DataError;
 use crate::platform::ledger::LedgerError;
@@ -31,6 +32,8 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
     } else if let Some(error) = error.downcast_ref::<SettingsError>() {
         Draft::caller("settings_invalid", sentence(error))
             .remedy("Correct it and start the server again.")
+    } else if let Some(error) = error.downcast_ref::<TlsError>() {
+        tls(error)
     } else if let Some(error) = error.downcast_ref::<release::ParseError>() {
         Draft::caller("invalid_params", sentence(error)).remedy("`slugline releases` lists them.")
     } else {
@@ -111,4 +114,10 @@ fn left(error: &Left) -> Draft {
         Left::Cancelled => cancelled(),
         Left::Output(_) => nobody_reads(),
     }
+}
+
+fn tls(error: &TlsError) -> Draft {
+    Draft::caller("tls_invalid", sentence(error))
+        .found(super::chain(error))
+        .remedy("Name PEM files with --tls-cert (the certificate chain, the server's own first) and --tls-key.")
 }

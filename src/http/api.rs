@@ -5,14 +5,17 @@
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::HOST;
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
-use super::reply::{Reply, failed, json_reply, not_found, unauthorized};
+use super::limits::Limits;
+use super::reply::{Reply, failed, json_reply, not_found, too_large, unauthorized};
 use super::{Server, auth};
 use crate::app::AppName;
 use crate::buildpack::Reference;
@@ -44,7 +47,7 @@ pub enum ApiError {
 struct Call<'a> {
     server: &'a Arc<Server>,
     token: &'a Token,
-    /// `http://host:port`, as the caller knows us.
+    /// What URLs of ours begin with, such as `https://host`.
     url: String,
     body: Value,
 }
@@ -58,20 +61,11 @@ pub(super) async fn answer(server: &Arc<Server>, request: Request<Incoming>) -> 
     };
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let url = base_url(server, &request);
-    let body = match Limited::new(request.into_body(), BODY_LIMIT_BYTES)
-        .collect()
-        .await
-    {
-        Ok(body) => body.to_bytes(),
-        Err(error) => {
-            return failed(
-                &server.explain(
-                    &ApiError::Body {
-                        reason: error.to_string(),
-                    }
-                    .into(),
-                ),
-            );
+    let body = match read(request.into_body(), &server.limits).await {
+        Ok(body) => body,
+        Err(BodyError::TooLarge) => return too_large(BODY_LIMIT_BYTES),
+        Err(BodyError::Cut(reason)) => {
+            return failed(&server.explain(&ApiError::Body { reason }.into()));
         }
     };
     let own = server.clone();
@@ -109,6 +103,36 @@ pub(super) async fn answer(server: &Arc<Server>, request: Request<Incoming>) -> 
     }
 }
 
+/// Why a request's document was not read to its end.
+enum BodyError {
+    TooLarge,
+    Cut(String),
+}
+
+/// Reads a request's document; what is too much is taken and dropped, so that the client reads why.
+async fn read(mut body: Incoming, limits: &Limits) -> Result<Vec<u8>, BodyError> {
+    let mut document = Vec::new();
+    let mut got_bytes = 0;
+    loop {
+        let frame = match timeout(limits.body_silence, body.frame()).await {
+            Ok(None) => break,
+            Ok(Some(frame)) => frame.map_err(|error| BodyError::Cut(error.to_string()))?,
+            Err(_elapsed) => return Err(BodyError::Cut("it stopped coming".to_owned())),
+        };
+        let data = frame.into_data().unwrap_or_default();
+        got_bytes += data.len();
+        if got_bytes <= BODY_LIMIT_BYTES {
+            document.extend_from_slice(&data);
+        } else if got_bytes as u64 > limits.anonymous_drain_bytes {
+            break;
+        }
+    }
+    if got_bytes > BODY_LIMIT_BYTES {
+        return Err(BodyError::TooLarge);
+    }
+    Ok(document)
+}
+
 fn parse(body: &[u8]) -> Result<Value, ApiError> {
     if body.is_empty() {
         return Ok(json!({}));
@@ -122,19 +146,24 @@ fn parse(body: &[u8]) -> Result<Value, ApiError> {
     }
 }
 
-/// The name by which the caller reached us, if it is one that can stand in a URL.
+/// What URLs begin with: as the operator has it, else the name by which the caller reached us, if
+/// it is one that can stand in a URL.
 fn base_url(server: &Server, request: &Request<Incoming>) -> String {
-    let host = request
-        .headers()
-        .get(HOST)
-        .and_then(|value| value.to_str().ok());
+    if let Some(url) = &server.public_url {
+        return url.clone();
+    }
+    // HTTP/2 has no `Host`.
+    let authority = request.uri().authority().map(Authority::as_str);
+    let host = request.headers().get(HOST);
+    let host = authority.or_else(|| host.and_then(|value| value.to_str().ok()));
     let clean = |host: &&str| {
         host.chars()
             .all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c))
     };
+    let scheme = server.scheme();
     match host.filter(clean) {
-        Some(host) if !host.is_empty() => format!("http://{host}"),
-        _ => format!("http://{}", server.address),
+        Some(host) if !host.is_empty() => format!("{scheme}://{host}"),
+        _ => format!("{scheme}://{}", server.address),
     }
 }
 

@@ -11,12 +11,14 @@ mod body;
 mod bridge;
 mod fetch;
 mod git;
+mod idle;
 mod limits;
 mod push;
 mod reply;
 mod signed;
 mod stall;
 mod streams;
+pub mod tls;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -30,12 +32,16 @@ use anyhow::{Context, Result};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request};
-use hyper_util::rt::TokioTimer;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::output::Failure;
 use crate::platform::Platform;
+use idle::Activity;
 use limits::Gate;
 pub use limits::Limits;
 use reply::Reply;
@@ -60,8 +66,11 @@ pub struct Server {
     signer: Signer,
     /// The host's git, which serves clones and fetches.
     git: PathBuf,
+    /// What URLs of ours begin with, where the operator has named it.
+    public_url: Option<String>,
     /// Who answers, for URLs where a request does not say by which name it came.
     address: SocketAddr,
+    tls: Option<TlsAcceptor>,
     limits: Limits,
     gate: Gate,
 }
@@ -73,7 +82,9 @@ impl Server {
             platform,
             signer: Signer::new(key.as_bytes()),
             git,
+            public_url: None,
             address,
+            tls: None,
             gate: Gate::new(&Limits::default()),
             limits: Limits::default(),
         }
@@ -85,6 +96,28 @@ impl Server {
         self.gate = Gate::new(&limits);
         self.limits = limits;
         self
+    }
+
+    /// The same behind TLS alone.
+    ///
+    /// # Errors
+    /// The platform's fault: TLS cannot be spoken.
+    pub fn with_tls(mut self, certificate: Arc<tls::Certificate>) -> Result<Self, tls::TlsError> {
+        let config = tls::server_config(certificate)?;
+        self.tls = Some(TlsAcceptor::from(Arc::new(config)));
+        Ok(self)
+    }
+
+    /// The same with URLs that begin like this one, which ends without a slash.
+    #[must_use]
+    pub fn with_public_url(mut self, url: Option<String>) -> Self {
+        self.public_url = url;
+        self
+    }
+
+    /// `http` or `https`, as the clients of this very server write it.
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     fn explain(&self, error: &anyhow::Error) -> Failure {
@@ -162,26 +195,70 @@ fn converse(stream: TcpStream, peer: IpAddr, server: &Arc<Server>, graceful: &Gr
     // Without it, small packets of progress wait for acknowledgements.
     let _ = stream.set_nodelay(true);
     let server = server.clone();
-    let limits = server.limits.clone();
-    let behind_proxy = limits.behind_proxy;
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        let server = server.clone();
-        let named = behind_proxy.then(|| forwarded(request.headers())).flatten();
-        request.extensions_mut().insert(Peer(named.unwrap_or(peer)));
-        async move { Ok::<_, Infallible>(answer(server, request).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_time)
-        .max_buf_size(limits.header_bytes)
-        .serve_connection(Stall::new(stream, limits.answer_silence), service);
-    let connection = graceful.watch(connection);
+    let watcher = graceful.watcher();
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended early");
+        match &server.tls {
+            None => speak(stream, peer, &server, watcher).await,
+            Some(tls) => {
+                // Well below the time for which a server that stops waits for its clients.
+                let hello = tokio::time::timeout(server.limits.header_time / 3, tls.accept(stream));
+                match hello.await {
+                    Ok(Ok(stream)) => speak(stream, peer, &server, watcher).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "a client did not get to TLS"),
+                    Err(_elapsed) => tracing::debug!("a client took too long to get to TLS"),
+                }
+            }
         }
         drop(place);
     });
+}
+
+/// Streams of one HTTP/2 connection at once.
+const STREAMS: u32 = 32;
+
+/// Bytes of a body that an HTTP/2 client may send ahead of its reader, in a stream and in all.
+const WINDOW_BYTES: u32 = 1 << 20;
+
+/// Answers what comes over a connection, in HTTP/1 or HTTP/2, until one side has enough.
+async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    peer: IpAddr,
+    server: &Arc<Server>,
+    watcher: Watcher,
+) {
+    let limits = &server.limits;
+    let activity = Activity::new();
+    let behind_proxy = limits.behind_proxy;
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let server = server.clone();
+        let under_way = activity.request();
+        let named = behind_proxy.then(|| forwarded(request.headers())).flatten();
+        request.extensions_mut().insert(Peer(named.unwrap_or(peer)));
+        async move { Ok::<_, Infallible>(under_way.answer(answer(server, request).await)) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time)
+        .max_buf_size(limits.header_bytes);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .keep_alive_interval(limits.body_silence)
+        .keep_alive_timeout(limits.header_time);
+    let stream = Stall::new(stream, limits.answer_silence);
+    let connection = watcher.watch(builder.serve_connection(stream, service).into_owned());
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            tracing::debug!(error, "a connection ended early");
+        },
+        () = activity.overdue(limits) => tracing::debug!("a connection on which nothing moves is closed"),
+    }
 }
 
 /// The client that the nearest proxy names: the last one, since clients can write the others.

@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use super::bridge::ChannelBody;
 use crate::output::{Blame, Failure};
 
+/// The body of every answer.
+pub(super) type ReplyBody = UnsyncBoxBody<Bytes, Infallible>;
 /// What every handler returns.
-pub(super) type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
+pub(super) type Reply = Response<ReplyBody>;
 
 fn full(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(body.into()).boxed_unsync());
@@ -108,6 +110,15 @@ pub(super) fn too_many() -> Reply {
     let headers = reply.headers_mut();
     headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
     reply
+}
+
+/// The request's document is longer than any that there is a use for.
+pub(super) fn too_large(limit_bytes: usize) -> Reply {
+    let message = format!("The request's body is over the limit of {limit_bytes} bytes.");
+    json_reply(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        &json!({ "id": "request_too_large", "message": message }),
+    )
 }
 
 /// There is nothing here.

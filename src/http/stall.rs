@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 /// A socket with a limit on how long a write may wait.
-pub(super) struct Stall {
-    io: TokioIo<TcpStream>,
+pub(super) struct Stall<S> {
+    io: TokioIo<S>,
     limit: Duration,
     waiting: Pin<Box<Sleep>>,
     waits: bool,
 }
 
-impl Stall {
-    pub(super) fn new(stream: TcpStream, limit: Duration) -> Self {
+impl<S> Stall<S> {
+    pub(super) fn new(stream: S, limit: Duration) -> Self {
         Self {
             io: TokioIo::new(stream),
             limit,
@@ -45,7 +45,7 @@ impl Stall {
     }
 }
 
-impl Read for Stall {
+impl<S: AsyncRead + Unpin> Read for Stall<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -55,7 +55,7 @@ impl Read for Stall {
     }
 }
 
-impl Write for Stall {
+impl<S: AsyncWrite + Unpin> Write for Stall<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -72,3 +72,16 @@ fn a_proxy_names_the_client() {
     assert!(waited("192.0.2.1"));
     assert!(!waited("192.0.2.2") && !waited("203.0.113.1"));
 }
+
+#[test]
+fn a_document_over_its_limit_is_refused_as_that() {
+    let site = Site::new();
+    let request = |bytes: usize| {
+        let name = "x".repeat(bytes);
+        site.api("POST", "/apps", Some(serde_json::json!({ "name": name })))
+    };
+    let (status, answer) = request((1 << 20) + 1);
+    assert_eq!((status, &answer["id"]), (413, &"request_too_large".into()));
+    // One that is a little smaller is read, and refused for what it says.
+    assert_eq!(request((1 << 20) - 100).0, 422);
+}

@@ -40,9 +40,13 @@ pub enum SettingsError {
     /// Tokens and sources would go over a network that others read.
     #[error(
         "{address} is not of this machine alone, and there is no TLS: tokens would be sent in the \
-         clear. Put a proxy with TLS in front of the server and start it with --behind-proxy"
+         clear. Name a certificate with --tls-cert and --tls-key, or put a proxy with TLS in front of \
+         the server and start it with --behind-proxy"
     )]
     Exposed { address: SocketAddr },
+    /// A certificate without its key, or the other way round.
+    #[error("of tls_cert and tls_key there is one alone; TLS needs both")]
+    HalfOfTls,
     /// A variable of `build_env` is refused.
     #[error("{place} is refused")]
     BuildEnv { place: Place, source: ConfigError },

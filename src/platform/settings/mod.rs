@@ -11,11 +11,13 @@ mod value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_yaml::Value;
 
 pub use error::{Place, SettingsError};
+pub use value::PublicUrl;
 use value::{StackName, build_env, list, number, parsed, scalar};
 
 use crate::config::ConfigVars;
@@ -41,7 +43,7 @@ const OTHER_VARIABLES: &[&str] = &[
 
 /// The settings' names in the file; the variables are these in capitals, the command line's
 /// options these with `-` for `_`.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 24] = [
     "behind_proxy",
     "build_cpu_percent",
     "build_disk_bytes",
@@ -58,11 +60,14 @@ pub const NAMES: [&str; 21] = [
     "network",
     "network_allow",
     "network_only",
+    "public_url",
     "push_limit_bytes",
     "sandbox_require",
     "slug_limit_bytes",
     "slug_warning_bytes",
     "stack",
+    "tls_cert",
+    "tls_key",
 ];
 
 const DEFAULT_PORT: u16 = 7007;
@@ -105,6 +110,11 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Whether a proxy with TLS stands before the server and names its clients.
     pub behind_proxy: bool,
+    /// What URLs of the server begin with, where clients reach it by another name than they say.
+    pub public_url: Option<PublicUrl>,
+    /// PEM files: the certificate chain and its key; both or neither.
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
     /// Builds that run at once; more wait.
     pub max_builds: usize,
     /// Whether a push to an app that does not exist makes the app.
@@ -133,6 +143,9 @@ impl Settings {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             behind_proxy: false,
+            public_url: None,
+            tls_cert: None,
+            tls_key: None,
             max_builds: machine.cores.get(),
             create_on_push: false,
             log_format: LogFormat::Human,
@@ -186,13 +199,22 @@ impl Settings {
     /// Refuses to listen where others could read along.
     ///
     /// # Errors
-    /// The operator's fault: the address is not of this machine alone, and no proxy was named.
+    /// The operator's fault: the address is not of this machine alone, and there is neither TLS nor
+    /// a proxy; or of certificate and key there is one alone.
     pub fn check_exposure(&self) -> Result<(), SettingsError> {
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return Err(SettingsError::HalfOfTls);
+        }
         let address = self.listen;
-        if self.behind_proxy || address.ip().is_loopback() {
+        if self.behind_proxy || self.tls().is_some() || address.ip().is_loopback() {
             return Ok(());
         }
         Err(SettingsError::Exposed { address })
+    }
+
+    /// The files of the certificate chain and its key, where the server speaks TLS.
+    pub fn tls(&self) -> Option<(&Path, &Path)> {
+        self.tls_cert.as_deref().zip(self.tls_key.as_deref())
     }
 
     fn read_file(&mut self, text: &str) -> Result<(), SettingsError> {
@@ -248,10 +270,13 @@ impl Settings {
                 let builds = number(value, place, "builds", MAX_BUILDS)?;
                 self.max_builds = usize::try_from(builds).unwrap_or(usize::MAX);
             }
+            "public_url" => self.public_url = Some(parsed(value, place, PublicUrl::EXPECTED)?),
             "push_limit_bytes" => self.push_limit_bytes = number(value, place, "bytes", BYTES)?,
             "slug_limit_bytes" => self.slug_limit_bytes = number(value, place, "bytes", BYTES)?,
             "slug_warning_bytes" => self.slug_warning_bytes = number(value, place, "bytes", BYTES)?,
             "stack" => self.stack = parsed::<StackName>(value, place, StackName::EXPECTED)?.0,
+            "tls_cert" => self.tls_cert = Some(parsed(value, place, "a file's path")?),
+            "tls_key" => self.tls_key = Some(parsed(value, place, "a file's path")?),
             _ => {
                 return Err(SettingsError::Unknown {
                     place: place.clone(),
@@ -369,10 +394,13 @@ sandbox_require: root
 listen: '[::]:80'
 log_format: json
 max_builds: 2
+public_url: https://slugs.example.com/
 push_limit_bytes: 1000
 slug_limit_bytes: 2000
 slug_warning_bytes: 500
 stack: ubuntu-24.04
+tls_cert: /etc/slugline/cert.pem
+tls_key: /etc/slugline/key.pem
 ";
         let mut build_env = ConfigVars::default();
         build_env
@@ -382,6 +410,9 @@ stack: ubuntu-24.04
         let expected = Settings {
             listen: "[::]:80".parse().unwrap(),
             behind_proxy: true,
+            public_url: Some("https://slugs.example.com".parse().unwrap()),
+            tls_cert: Some("/etc/slugline/cert.pem".into()),
+            tls_key: Some("/etc/slugline/key.pem".into()),
             max_builds: 2,
             create_on_push: true,
             log_format: LogFormat::Json,
@@ -492,6 +523,10 @@ stack: ubuntu-24.04
             "slug_warning_bytes: 1 GB",
             "max_builds: 1025",
             "stack: ../x",
+            "public_url: example.com",
+            "public_url: https://me:secret@example.com",
+            "public_url: https://example.com/?x",
+            "public_url: ftp://example.com",
         ] {
             let error = of_file(text).unwrap_err();
             assert!(matches!(error, SettingsError::Value { .. }), "{text}");

@@ -90,6 +90,33 @@ fn refused_text(text: &str, place: &Place, expected: &str) -> SettingsError {
     refused(&Value::String(text.to_owned()), place, expected)
 }
 
+/// What URLs of the server begin with, without a `/` at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl(String);
+
+impl PublicUrl {
+    pub(super) const EXPECTED: &'static str =
+        "an http or https URL without user and query, such as https://slugs.example.com";
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let text = text.trim_end_matches('/');
+        let url: hyper::Uri = text.parse().map_err(|_| ())?;
+        let authority = url.authority().ok_or(())?.as_str();
+        let plain = matches!(url.scheme_str(), Some("http" | "https"))
+            && !authority.contains('@')
+            && !text.contains(['?', '#']);
+        plain.then(|| Self(text.to_owned())).ok_or(())
+    }
+}
+
 /// Takes a mapping, or a text that holds one: a variable writes `{"NAME": "value"}`.
 pub(super) fn build_env(value: &Value, place: &Place) -> Result<ConfigVars, SettingsError> {
     // Its values may be secret, so no message shows what was got but by its kind.
