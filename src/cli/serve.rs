@@ -23,6 +23,7 @@ use crate::platform::settings::{LogFormat, Settings};
 use crate::platform::token::Secret;
 use crate::platform::{Options, Platform, clock};
 use crate::receive;
+use crate::store::Bucket;
 
 /// Runs the server until it is stopped.
 #[derive(Debug, clap::Args)]
@@ -111,7 +112,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let admin = data.secret(ADMIN_TOKEN, make)?;
     let key = data.secret("signing-key", make)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let bucket = settings
+        .bucket
+        .as_ref()
+        .map(|url| Bucket::new(url, environment::variables(), runtime.handle().clone()));
     let options = Options {
+        bucket: bucket.transpose()?,
         machine,
         max_builds: settings.max_builds,
         create_on_push: settings.create_on_push,
@@ -124,10 +134,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let platform = Arc::new(Platform::open(data, options)?);
     platform.ledger.adopt_token("admin", &admin)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
     runtime.block_on(listen(&settings, certificate, platform, &key))?;
     // Threads that still stream to clients need not hold the exit up.
     runtime.shutdown_background();

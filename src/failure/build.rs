@@ -309,5 +309,7 @@ fn store(error: &store::Error) -> Draft {
             Draft::platform("not_found", sentence(error)).remedy("Deploy the app again.")
         }
         store::Error::Io { .. } => machine("The slug store does not work.", error),
+        store::Error::Bucket { .. } => machine("The slug store's bucket does not work.", error),
+        store::Error::Damaged(_) => machine("The slug store's bucket has a damaged blob.", error),
     }
 }

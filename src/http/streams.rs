@@ -1,6 +1,6 @@
 //! What goes over the wire as a stream, behind signed URLs: build output, slugs, sources.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 
 use hyper::body::Incoming;
@@ -9,10 +9,11 @@ use hyper::{Request, StatusCode};
 use tempfile::NamedTempFile;
 
 use super::bridge::{BodyReader, BodyWriter, channel};
-use super::reply::{Reply, json_reply, not_found, stream, text};
+use super::reply::{Reply, failed, json_reply, not_found, stream, text};
 use super::{Server, auth};
 use crate::digest::Digest;
 use crate::sandbox::Cancel;
+use crate::store;
 
 /// Largest source that can be put.
 const SOURCE_LIMIT_BYTES: u64 = 1 << 30;
@@ -58,10 +59,19 @@ pub(super) async fn blob(server: &Server, digest: &str, request: &Request<Incomi
     let Ok(digest) = digest.parse::<Digest>() else {
         return not_found("There is no such blob.");
     };
-    let size = fs::metadata(server.platform.store.path_of(&digest)).map(|meta| meta.len());
-    match (size, server.platform.store.read_verified(&digest)) {
-        (Ok(size), Ok(blob)) => send("application/gzip", Some(size), blob),
-        _ => not_found("There is no such blob."),
+    let store = server.platform.store.clone();
+    // It may have to be fetched from a bucket first.
+    let opened = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+        let blob = store.read_verified(&digest)?;
+        Ok((blob.size_bytes()?, blob))
+    });
+    let opened = opened.await.map_err(anyhow::Error::from);
+    match opened.and_then(|opened| opened) {
+        Ok((size, blob)) => send("application/gzip", Some(size), blob),
+        Err(error) => match error.downcast_ref() {
+            Some(store::Error::NotFound { .. }) => not_found("There is no such blob."),
+            _ => failed(&server.explain(&error)),
+        },
     }
 }
 

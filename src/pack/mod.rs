@@ -68,7 +68,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// More workers than this bring nothing: the digest of the tar, one after the other, is then slower
 /// than they are. Each has buffers of 2 MiB.
-const MOST_THREADS: usize = 14;
+const MOST_THREADS: usize = 12;
 
 /// How a slug is packed.
 pub struct Options<'a> {

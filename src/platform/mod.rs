@@ -31,7 +31,7 @@ use crate::pipeline::Machine;
 use crate::receive;
 use crate::sandbox::Cancel;
 use crate::slug::SlugRecord;
-use crate::store::Store;
+use crate::store::{Bucket, Store};
 use data::DataDir;
 use ledger::Ledger;
 use logs::Logs;
@@ -43,6 +43,8 @@ pub struct Options {
     pub max_builds: usize,
     /// Whether the first push to an unknown name makes the app.
     pub create_on_push: bool,
+    /// Where slugs are kept besides the data directory.
+    pub bucket: Option<Bucket>,
     pub receive: receive::Limits,
     /// Where a test wants a push to die.
     pub faults: Faults,
@@ -69,10 +71,15 @@ impl Platform {
     ///
     /// # Errors
     /// The platform's: the ledger or the store cannot be opened, or a recorded deploy not completed.
-    pub fn open(data: DataDir, options: Options) -> Result<Self> {
+    pub fn open(data: DataDir, mut options: Options) -> Result<Self> {
+        let store = Store::open(&data.slugs())?;
+        let store = match options.bucket.take() {
+            Some(bucket) => store.with_bucket(bucket),
+            None => store,
+        };
         let platform = Self {
             ledger: Ledger::open(&data.ledger())?,
-            store: Store::open(&data.slugs())?,
+            store,
             logs: Logs::new(data.logs()),
             builds: Queue::new(options.max_builds),
             apps: AppLocks::default(),

@@ -12,6 +12,15 @@ pub enum Error {
     NotFound { digest: Digest },
     #[error("{}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// The bucket's server does not do as it should.
+    #[error("the object {name}")]
+    Bucket {
+        name: String,
+        source: object_store::Error,
+    },
+    /// What the bucket has is not what was put.
+    #[error(transparent)]
+    Damaged(Damaged),
 }
 
 /// A blob on the disk that is not what its name says; inside the [`io::Error`] of a read.

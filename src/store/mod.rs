@@ -1,15 +1,21 @@
-//! Blobs in a local directory, each under the digest of its bytes.
+//! Blobs in a local directory, each under the digest of its bytes, and in a bucket where there is one.
 //!
 //! Bytes go in through a [`BlobWriter`] and come out by their [`Digest`]. A blob is there whole or
 //! not at all, at any moment and after any crash: it is written beside the others, synced, and then
 //! moved to its name, and `commit` returns once the name is on the disk too. Many processes may use
 //! one directory at a time. A blob never changes; the same bytes put twice are one blob.
 //!
+//! With a [`Bucket`] a put ends once the bucket has the blob, too, and what the directory lacks is
+//! fetched from there, checked, and kept.
+//!
 //! ```text
 //! DIR/sha256/ab/ab…   a blob; 64 hex digits
 //! DIR/incoming/…      what is being written; locked by its writer
+//! DIR/pins/ab…        an empty file for each digest that is pinned
 //! ```
 
+mod bucket;
+mod collect;
 mod error;
 mod reader;
 mod writer;
@@ -21,8 +27,10 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use bucket::{Bucket, BucketUrl, BucketUrlError};
+pub use collect::Collected;
 pub use error::{Damaged, Error};
 pub use reader::Verified;
 pub use writer::BlobWriter;
@@ -33,6 +41,9 @@ use crate::digest::Digest;
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: Arc<Path>,
+    bucket: Option<Bucket>,
+    /// Held while a blob gets its name or loses it.
+    changes: Arc<Mutex<()>>,
 }
 
 impl Store {
@@ -42,8 +53,12 @@ impl Store {
     /// # Errors
     /// The directory cannot be made or written to.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let store = Self { dir: dir.into() };
-        for part in [store.blobs(), store.incoming()] {
+        let store = Self {
+            dir: dir.into(),
+            bucket: None,
+            changes: Arc::default(),
+        };
+        for part in [store.blobs(), store.incoming(), store.pin_directory()] {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -53,6 +68,13 @@ impl Store {
         sync(dir)?;
         store.sweep()?;
         Ok(store)
+    }
+
+    /// Keeps the blobs in a bucket, too.
+    #[must_use]
+    pub fn with_bucket(self, bucket: Bucket) -> Self {
+        let bucket = Some(bucket);
+        Self { bucket, ..self }
     }
 
     /// Starts a blob; it is in the store once it is committed.
@@ -68,12 +90,6 @@ impl Store {
     /// # Errors
     /// The directory cannot be written to.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, Error> {
-        let digest = Digest::of(bytes);
-        if self.contains(&digest)? {
-            // Whoever wrote it may not have synced its name yet.
-            self.sync_name(&digest)?;
-            return Ok(digest);
-        }
         let mut writer = self.writer()?;
         writer.write_all(bytes).map_err(|source| Error::Io {
             path: self.incoming(),
@@ -83,16 +99,44 @@ impl Store {
         Ok(digest)
     }
 
-    /// Opens a blob, as its bytes are on the disk.
+    /// Opens a blob, as its bytes are on the disk; one that only the bucket has is fetched first.
     ///
     /// # Errors
-    /// [`Error::NotFound`], or the blob cannot be opened.
+    /// [`Error::NotFound`], or the blob cannot be opened or fetched.
     pub fn open_blob(&self, digest: &Digest) -> Result<File, Error> {
         let path = self.path_of(digest);
-        File::open(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => Error::NotFound { digest: *digest },
-            _ => Error::Io { path, source },
-        })
+        match File::open(&path) {
+            Ok(file) => Ok(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.fetch(digest),
+            Err(source) => Err(Error::Io { path, source }),
+        }
+    }
+
+    /// Fetches a blob from the bucket and keeps it.
+    fn fetch(&self, digest: &Digest) -> Result<File, Error> {
+        let not_found = Error::NotFound { digest: *digest };
+        let Some(bucket) = &self.bucket else {
+            return Err(not_found);
+        };
+        let mut writer = self.writer()?;
+        let incoming = |source| Error::Io {
+            path: self.incoming(),
+            source,
+        };
+        if !bucket.get(digest, |piece| writer.write_all(piece).map_err(incoming))? {
+            return Err(not_found);
+        }
+        let got = writer.digest();
+        if got != *digest {
+            return Err(Error::Damaged(Damaged {
+                expected: *digest,
+                got,
+                size_bytes: writer.size_bytes(),
+            }));
+        }
+        let file = writer.reader().map_err(incoming)?;
+        writer.commit_locally()?;
+        Ok(file)
     }
 
     /// Reads a blob and checks it meanwhile: reading fails at the end, with
@@ -110,11 +154,17 @@ impl Store {
     /// The directory cannot be read.
     pub fn contains(&self, digest: &Digest) -> Result<bool, Error> {
         let path = self.path_of(digest);
-        path.try_exists()
-            .map_err(|source| Error::Io { path, source })
+        let local = path
+            .try_exists()
+            .map_err(|source| Error::Io { path, source })?;
+        match &self.bucket {
+            Some(bucket) if !local => Ok(bucket.size(digest)?.is_some()),
+            _ => Ok(local),
+        }
     }
 
-    /// Where a blob is, or would be.
+    /// Where in the directory a blob is, or would be; see [`Store::open_blob`] for one that only a
+    /// bucket may have.
     pub fn path_of(&self, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
         let mut path = self.blobs();
@@ -126,8 +176,16 @@ impl Store {
     /// Removes a blob; says whether it was there. Who has it open can go on reading it.
     ///
     /// # Errors
-    /// The directory cannot be written to.
+    /// The directory or the bucket cannot be written to.
     pub fn remove(&self, digest: &Digest) -> Result<bool, Error> {
+        let _changes = self.changes();
+        self.remove_unlocked(digest)
+    }
+
+    fn remove_unlocked(&self, digest: &Digest) -> Result<bool, Error> {
+        if let Some(bucket) = &self.bucket {
+            bucket.remove(digest)?;
+        }
         let path = self.path_of(digest);
         match fs::remove_file(&path) {
             Ok(()) => {
@@ -163,6 +221,14 @@ impl Store {
 
     fn incoming(&self) -> PathBuf {
         self.dir.join("incoming")
+    }
+
+    fn pin_directory(&self) -> PathBuf {
+        self.dir.join("pins")
+    }
+
+    fn changes(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Brings the name of a blob to the disk, and that of the directory it is in.

@@ -21,6 +21,14 @@ impl Verified {
             digest,
         }
     }
+
+    /// How many bytes the blob has.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn size_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.inner().metadata()?.len())
+    }
 }
 
 impl Read for Verified {

@@ -1,12 +1,13 @@
 //! A store in a directory of the test's own.
 
-use std::fs::{self, Permissions};
+use std::collections::HashSet;
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::error::Damaged;
-use super::{Error, Store};
+use super::{Collected, Error, Store};
 use crate::digest::Digest;
 
 /// All files below a directory, relative to it.
@@ -191,4 +192,117 @@ fn stores_and_writers_may_go_to_other_threads() {
     sendable::<Store>();
     sendable::<super::BlobWriter>();
     sendable::<super::Verified>();
+}
+
+#[test]
+fn a_blob_of_another_size_is_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let digest = store.put(b"a slug").unwrap();
+    fs::write(store.path_of(&digest), "a sl").unwrap();
+    store.put(b"a slug").unwrap();
+    assert_eq!(read(&store, &digest).unwrap(), b"a slug");
+    assert_eq!(files(dir.path()), [name(&digest)]);
+}
+
+#[test]
+fn what_nobody_needs_is_collected_after_its_grace() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let [needed, pinned, old, young] =
+        [&b"needed"[..], b"pinned", b"old", b"young"].map(|bytes| store.put(bytes).unwrap());
+    store.pin(&pinned).unwrap();
+    let time = |digest: &Digest| {
+        let path = store.path_of(digest);
+        fs::metadata(path).unwrap().modified().unwrap()
+    };
+    let hour = std::time::Duration::from_secs(3600);
+    for digest in [needed, pinned, old] {
+        let file = File::options()
+            .write(true)
+            .open(store.path_of(&digest))
+            .unwrap();
+        file.set_modified(time(&young) - hour).unwrap();
+    }
+    let now = time(&young) + hour / 2;
+    let collect = |dry_run| {
+        let needed = HashSet::from([needed]);
+        store.collect(&needed, now, hour, dry_run).unwrap()
+    };
+    let expected = Collected {
+        removed: vec![old],
+        removed_bytes: 3,
+        kept: 3,
+    };
+    assert_eq!(collect(true), expected);
+    assert!(store.contains(&old).unwrap());
+    // A build that puts it once more has the grace from then on.
+    store.put(b"old").unwrap();
+    assert_eq!(collect(false).removed, []);
+    let file = File::options().write(true).open(store.path_of(&old));
+    file.unwrap().set_modified(time(&young) - hour).unwrap();
+    assert_eq!(collect(false), expected);
+    assert!(!store.contains(&old).unwrap());
+    assert!(store.unpin(&pinned).unwrap() && !store.unpin(&pinned).unwrap());
+    assert_eq!(collect(false).removed, [pinned]);
+    assert_eq!(collect(false).kept, 2);
+}
+
+/// Puts blobs without an end, in a process of its own.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how the test below tells it where to put"
+)]
+fn put_without_end() {
+    let Ok(dir) = std::env::var("SLUGLINE_TEST_PUT") else {
+        return;
+    };
+    let store = Store::open(Path::new(&dir)).unwrap();
+    for n in (0_u64..).cycle() {
+        let bytes = (n % 5)
+            .to_le_bytes()
+            .repeat(40_000 + usize::try_from(n % 7).unwrap());
+        let mut writer = store.writer().unwrap();
+        for piece in bytes.chunks(7_000) {
+            writer.write_all(piece).unwrap();
+        }
+        writer.commit().unwrap();
+    }
+}
+
+#[test]
+fn a_killed_put_leaves_no_wrong_blob() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut pauses = (0..200_u64).map(|n| n * 7919 % 23);
+    let mut blobs = 0;
+    for round in 0..200 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::tests::put_without_end"])
+            .env("SLUGLINE_TEST_PUT", dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(pauses.next().unwrap()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Every tenth time new blobs are put.
+        for name in files(dir.path()) {
+            if let Some(hex) = name.strip_prefix("sha256/").map(|name| &name[3..]) {
+                let bytes = fs::read(dir.path().join(&name)).unwrap();
+                assert_eq!(Digest::of(&bytes).hex(), hex);
+                blobs += 1;
+                if round % 10 == 0 {
+                    fs::remove_file(dir.path().join(&name)).unwrap();
+                }
+            }
+        }
+    }
+    assert!(blobs > 200, "{blobs}");
+    Store::open(dir.path()).unwrap();
+    assert!(
+        files(dir.path())
+            .iter()
+            .all(|name| name.starts_with("sha256/"))
+    );
 }

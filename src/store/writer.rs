@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
 use tempfile::NamedTempFile;
 
 use super::{Error, Store};
@@ -37,13 +40,40 @@ impl BlobWriter {
         self.file.inner().reopen()
     }
 
+    /// The digest of what was written so far.
+    pub(super) fn digest(&self) -> Digest {
+        self.file.digest()
+    }
+
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.file.seen_bytes()
+    }
+
     /// Makes the bytes a blob of the store; returns once a crash can no longer undo it.
     ///
-    /// Where the blob was there before, it stays as it was.
+    /// Where the blob was there before, it stays as it was, and counts as put now.
     ///
     /// # Errors
-    /// The disk is full or broken; the store is then as it was.
+    /// The disk is full or broken, or the bucket takes no more. What the directory has then, no
+    /// record names.
     pub fn commit(self) -> Result<(Digest, u64), Error> {
+        let store = self.store.clone();
+        let sending = match &store.bucket {
+            Some(_) => Some(self.reader().map_err(|source| Error::Io {
+                path: store.incoming(),
+                source,
+            })?),
+            None => None,
+        };
+        let (digest, size_bytes) = self.commit_locally()?;
+        if let (Some(bucket), Some(mut file)) = (&store.bucket, sending) {
+            bucket.put(&digest, &mut file, size_bytes)?;
+        }
+        Ok((digest, size_bytes))
+    }
+
+    /// As [`BlobWriter::commit`], in the directory alone.
+    pub(super) fn commit_locally(self) -> Result<(Digest, u64), Error> {
         let (file, digest, size_bytes) = self.file.finish();
         let path = self.store.path_of(&digest);
         let error = |source| Error::Io {
@@ -56,14 +86,31 @@ impl BlobWriter {
             .and_then(|()| file.as_file().sync_all())
             .map_err(error)?;
         make_parent(&path)?;
-        match file.persist_noclobber(&path) {
-            Ok(_) => {}
-            Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(failed) => return Err(error(failed.error)),
+        {
+            let _changes = self.store.changes();
+            match file.persist_noclobber(&path) {
+                Ok(_) => {}
+                Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => {
+                    if std::fs::metadata(&path).map_err(error)?.len() == size_bytes {
+                        touch(&path).map_err(error)?;
+                    } else {
+                        // What a broken disk has left of it is no blob.
+                        let mended = failed.file.persist(&path);
+                        mended.map_err(|failed| error(failed.error))?;
+                    }
+                }
+                Err(failed) => return Err(error(failed.error)),
+            }
         }
         self.store.sync_name(&digest)?;
         Ok((digest, size_bytes))
     }
+}
+
+/// Sets the time of a file's last change to now, as the kernel has it.
+fn touch(path: &Path) -> io::Result<()> {
+    let (now, flag) = (TimeSpec::UTIME_NOW, UtimensatFlags::NoFollowSymlink);
+    Ok(utimensat(AT_FDCWD, path, &now, &now, flag)?)
 }
 
 impl Write for BlobWriter {

@@ -22,6 +22,7 @@ use value::{StackName, build_env, list, number, parsed, scalar};
 
 use crate::config::ConfigVars;
 use crate::sandbox::{Level, Limits as BuildLimits, Network, Place as NetworkPlace};
+use crate::store::BucketUrl;
 
 /// The name of the file, inside of the server's data directory.
 pub const FILE_NAME: &str = "slugline.yml";
@@ -43,8 +44,9 @@ const OTHER_VARIABLES: &[&str] = &[
 
 /// The settings' names in the file; the variables are these in capitals, the command line's
 /// options these with `-` for `_`.
-pub const NAMES: [&str; 24] = [
+pub const NAMES: [&str; 25] = [
     "behind_proxy",
+    "bucket",
     "build_cpu_percent",
     "build_disk_bytes",
     "build_disk_files",
@@ -86,6 +88,7 @@ const BUILD_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 50;
 const BUILD_COUNT: RangeInclusive<u64> = 16..=1 << 30;
 const CPU_PERCENT: RangeInclusive<u64> = 1..=102_400;
 
+const BUCKET: &str = "the URL of a bucket, such as s3://slugs/production";
 const PLACES: &str = "hosts or networks, such as *.example.com, 10.0.0.0/8 or 127.0.0.1:8080";
 
 /// How a server writes its own log.
@@ -107,6 +110,8 @@ pub struct Machine {
 /// The options of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// Where slugs are kept besides the data directory.
+    pub bucket: Option<BucketUrl>,
     pub listen: SocketAddr,
     /// Whether a proxy with TLS stands before the server and names its clients.
     pub behind_proxy: bool,
@@ -141,6 +146,7 @@ impl Settings {
     /// What holds where nothing was chosen.
     pub fn defaults(machine: &Machine) -> Self {
         Self {
+            bucket: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             behind_proxy: false,
             public_url: None,
@@ -238,6 +244,7 @@ impl Settings {
     fn set(&mut self, name: &str, value: &Value, place: &Place) -> Result<(), SettingsError> {
         let limits = &mut self.build_limits;
         match name {
+            "bucket" => self.bucket = Some(parsed(value, place, BUCKET)?),
             "build_cpu_percent" => {
                 limits.cpu_percent = Some(number(value, place, "percent of a core", CPU_PERCENT)?);
             }
@@ -376,6 +383,7 @@ mod tests {
     fn every_setting_can_be_in_the_file() {
         let text = "\
 behind_proxy: true
+bucket: s3://slugs/some/prefix/
 build_env:
   HTTPS_PROXY: http://proxy.internal:3128
   RETRIES: 3
@@ -408,6 +416,7 @@ tls_key: /etc/slugline/key.pem
             .unwrap();
         build_env.set("RETRIES", "3").unwrap();
         let expected = Settings {
+            bucket: Some("s3://slugs/some/prefix".parse().unwrap()),
             listen: "[::]:80".parse().unwrap(),
             behind_proxy: true,
             public_url: Some("https://slugs.example.com".parse().unwrap()),
