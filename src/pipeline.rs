@@ -8,6 +8,7 @@ mod choose;
 mod obtain;
 mod packing;
 mod place;
+mod plan;
 mod process_types;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use obtain::Supply;
 pub use packing::Last;
 use packing::{check_size, pack_app};
 use place::Place;
+pub use plan::plan;
 use process_types::{discover, read_procfile};
 
 use crate::app::Layout;

@@ -153,7 +153,36 @@ impl Compiler<'_> {
         before: &[Staged],
         out: &mut Output<'_>,
     ) -> Result<(), Error> {
-        let spec = self.spec(self.after_exports(buildpack, before));
+        self.run("compile", buildpack, label, before, out)
+    }
+
+    /// Runs `bin/plan BUILD_DIR CACHE_DIR ENV_DIR`, which says what `bin/compile` would use; says
+    /// whether there is one.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile`].
+    pub fn plan(
+        &self,
+        buildpack: &Staged,
+        label: &str,
+        out: &mut Output<'_>,
+    ) -> Result<bool, Error> {
+        let there = self.has(buildpack, "bin/plan");
+        if there {
+            self.run("plan", buildpack, label, &[], out)?;
+        }
+        Ok(there)
+    }
+
+    fn run(
+        &self,
+        script: &str,
+        buildpack: &Staged,
+        label: &str,
+        before: &[Staged],
+        out: &mut Output<'_>,
+    ) -> Result<(), Error> {
+        let spec = self.spec(self.after_exports(script, buildpack, before));
         let mut sink = Bounded::new(out.raw());
         let ended = self
             .sandbox
@@ -216,14 +245,10 @@ impl Compiler<'_> {
         script: &'static str,
         arguments: Vec<String>,
     ) -> Result<Option<(Exit, String)>, Error> {
-        let inside = format!("{}/{script}", buildpack.inside);
-        let on_host = self
-            .root
-            .buildpacks()
-            .join(inside.trim_start_matches("/buildpacks/"));
-        if !fs::symlink_metadata(on_host).is_ok_and(|meta| meta.is_file()) {
+        if !self.has(buildpack, script) {
             return Ok(None);
         }
+        let inside = format!("{}/{script}", buildpack.inside);
         let spec = self.spec(std::iter::once(inside).chain(arguments).collect());
         let captured = self
             .sandbox
@@ -243,8 +268,15 @@ impl Compiler<'_> {
         }
     }
 
-    /// The arguments that start `bin/compile`: by way of bash where there is something to source.
-    fn after_exports(&self, buildpack: &Staged, before: &[Staged]) -> Vec<String> {
+    /// Whether a buildpack has a script that it need not have.
+    fn has(&self, buildpack: &Staged, script: &str) -> bool {
+        let folder = buildpack.inside.trim_start_matches("/buildpacks/");
+        let on_host = self.root.buildpacks().join(folder).join(script);
+        fs::symlink_metadata(on_host).is_ok_and(|meta| meta.is_file())
+    }
+
+    /// The arguments that start a script: by way of bash where there is something to source.
+    fn after_exports(&self, script: &str, buildpack: &Staged, before: &[Staged]) -> Vec<String> {
         let exports = before
             .iter()
             .map(|earlier| earlier.inside.trim_start_matches("/buildpacks/"))
@@ -263,7 +295,7 @@ impl Compiler<'_> {
                 format!("{exports}exec \"$0\" \"$@\""),
             ]);
         }
-        argv.push(buildpack.script("compile"));
+        argv.push(buildpack.script(script));
         argv.extend(self.arguments());
         argv
     }

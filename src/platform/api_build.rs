@@ -51,7 +51,7 @@ impl Platform {
             .name("build".to_owned())
             .spawn(move || {
                 let cancel = Cancel::default();
-                let _under_way = platform.under_way(&own, &cancel);
+                let _under_way = platform.under_way(&own.id, &cancel);
                 let mut nobody = io::sink();
                 let mut log = match platform.logs.start(&own.id, &mut nobody) {
                     Ok(log) => log,

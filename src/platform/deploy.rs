@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::Platform;
-use super::ledger::{App, Build, ReleaseRow};
+use super::ledger::{App, Build, ReleaseRow, Slug};
 use super::scratch::Scratch;
 use crate::buildpack::Reference;
 use crate::output::Output;
@@ -25,19 +25,35 @@ pub(super) struct Job<'a> {
 
 impl Platform {
     /// Registers a build as under way, so that it can be cancelled; dropping the value ends that.
-    pub(super) fn under_way(&self, build: &Build, cancel: &Cancel) -> UnderWay<'_> {
-        self.running().insert(build.id.clone(), cancel.clone());
+    pub(super) fn under_way(&self, build_id: &str, cancel: &Cancel) -> UnderWay<'_> {
+        self.running().insert(build_id.to_owned(), cancel.clone());
         if self.stopping.is_cancelled() {
             cancel.cancel();
         }
         UnderWay {
             platform: self,
-            build_id: build.id.clone(),
+            build_id: build_id.to_owned(),
         }
     }
 
     /// Waits for a turn and builds.
     pub(super) fn build(&self, job: Job<'_>, out: &mut Output<'_>) -> Result<Built> {
+        self.with_turn(job, out, |build, machine, watch, out| {
+            pipeline::build(build, machine, &self.store, watch, out)
+        })
+    }
+
+    /// Waits for a turn and says what would be built.
+    pub(super) fn plan(&self, job: Job<'_>, out: &mut Output<'_>) -> Result<()> {
+        self.with_turn(job, out, pipeline::plan)
+    }
+
+    fn with_turn<T>(
+        &self,
+        job: Job<'_>,
+        out: &mut Output<'_>,
+        run: impl FnOnce(pipeline::Build<'_>, &pipeline::Machine, &Watch, &mut Output<'_>) -> Result<T>,
+    ) -> Result<T> {
         let wait = |ahead: usize| {
             out.line(&format!(
                 "Waiting for a build to end: {} before this one.",
@@ -73,7 +89,7 @@ impl Platform {
             last: self.last_slug(job.app),
             scratch: scratch.path(),
         };
-        pipeline::build(build, machine, &self.store, &watch, out)
+        run(build, machine, &watch, out)
     }
 
     /// The slug of the app's current release, where it is still there.
@@ -123,6 +139,18 @@ fn count(builds: usize) -> String {
         1 => "1 build is".to_owned(),
         n => format!("{n} builds are"),
     }
+}
+
+/// The lines after a slug was made that is not released.
+pub(super) fn announce_slug(app: &App, slug: &Slug, out: &mut Output<'_>) -> io::Result<()> {
+    out.step("Not released, as the push asked")?;
+    out.detail(&format!("Slug {}", slug.id))?;
+    out.detail(&format!(
+        "Release it with: slugline releases create -a {} --slug {}",
+        app.name, slug.id
+    ))?;
+    out.line("")?;
+    out.line("Verifying deploy... done.")
 }
 
 /// The lines after a release was made.

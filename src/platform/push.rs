@@ -11,13 +11,13 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::Platform;
-use super::deploy::{Job, announce};
-use super::ledger::{App, Deploy, Deployed, RefCommand, RefIntent, SourceKind};
+use super::deploy::{Job, announce, announce_slug};
+use super::ledger::{App, Deploy, Intent, RefCommand, RefIntent, SourceKind};
 use super::queue::Left;
 use crate::fault::Step;
 use crate::output::Output;
 use crate::pipeline::Source;
-use crate::receive::{self, Command, Quarantine, Request, Status};
+use crate::receive::{self, Command, PushOptions, Quarantine, Request, Status};
 use crate::sandbox::Cancel;
 
 /// One push to an app.
@@ -42,6 +42,9 @@ pub struct Pushed {
 
 /// What git says for a push whose build failed.
 const DECLINED: &str = "pre-receive hook declined";
+
+/// What git says for a push that asked what it would do.
+const PLAN_ONLY: &str = "plan only";
 
 impl Platform {
     /// Carries a push out; what the pusher should read while it lasts goes to `progress`.
@@ -109,6 +112,12 @@ impl Platform {
             .collect::<Vec<_>>();
 
         let Some(target) = receive::to_build(&allowed) else {
+            if request.options.plan {
+                let line = "Nothing would be built: only main and master are.";
+                Output::new(progress).line(line).map_err(Left::Output)?;
+                let planned = |before: Status| before.and(Err(PLAN_ONLY.to_owned()));
+                return Ok(statuses.into_iter().map(planned).collect());
+            }
             skip_notice(&allowed, &mut Output::new(progress))?;
             quarantine.promote()?;
             receive::apply(&repository, &allowed, faults)?;
@@ -122,8 +131,17 @@ impl Platform {
             user,
             commit,
             allowed: &allowed,
+            options: request.options,
             cancel,
         };
+        if request.options.plan {
+            let status = match self.plan_push(&release, &quarantine, &mut trace, progress) {
+                Ok(()) => PLAN_ONLY,
+                Err(Refused) => DECLINED,
+            };
+            let planned = |before: Status| before.and(Err(status.to_owned()));
+            return Ok(statuses.into_iter().map(planned).collect());
+        }
         if self
             .release(&release, quarantine, &mut trace, progress)
             .is_ok()
@@ -153,7 +171,7 @@ impl Platform {
         );
         let build = created.map_err(|error| self.refuse(&error.into(), progress))?;
         self.options.faults.reach(Step::Build);
-        let _under_way = self.under_way(&build, release.cancel);
+        let _under_way = self.under_way(&build.id, release.cancel);
         let mut log = match self.logs.start(&build.id, progress) {
             Ok(log) => log,
             Err(error) => {
@@ -205,17 +223,27 @@ impl Platform {
         quarantine.keep()?;
         let commands = release.allowed.iter().map(ref_command).collect::<Vec<_>>();
         let short = &release.commit.to_string()[..8];
-        let deploy = Deploy {
-            build_id,
-            record: &built.record,
-            description: &format!("Deploy {short}"),
-            refs: Some(RefIntent {
-                quarantine: quarantine.name(),
-                commands: &commands,
-            }),
+        let refs = RefIntent {
+            quarantine: quarantine.name(),
+            commands: &commands,
         };
-        let deployed = match self.ledger.commit_deploy(&deploy) {
-            Ok(deployed) => deployed,
+        let committed = if release.options.no_release {
+            self.ledger
+                .commit_slug(build_id, &built.record, &refs)
+                .map(|(slug, intent)| (None, slug, Some(intent)))
+        } else {
+            let deploy = Deploy {
+                build_id,
+                record: &built.record,
+                description: &format!("Deploy {short}"),
+                refs: Some(refs),
+            };
+            self.ledger
+                .commit_deploy(&deploy)
+                .map(|deployed| (Some(deployed.release), deployed.slug, deployed.intent))
+        };
+        let (released, slug, intent) = match committed {
+            Ok(committed) => committed,
             Err(error) => {
                 quarantine.discard()?;
                 self.forget_slug(&built.record)?;
@@ -226,19 +254,61 @@ impl Platform {
         self.pin(release.app, &built);
         // From here on the deploy is a fact: what fails now is completed by the app's next push or
         // the next start, and nobody need listen any more.
-        if let Err(error) = self.move_refs(&repository, quarantine, release.allowed, &deployed) {
-            tracing::error!(release = %deployed.release.version, error = format!("{error:#}"), "a release waits for the next start");
-            let version = deployed.release.version;
+        let intent = intent.as_ref();
+        if let Err(error) = self.move_refs(&repository, quarantine, release.allowed, intent) {
+            let what = released.map_or(format!("The slug {}", slug.id), |release| {
+                release.version.to_string()
+            });
+            tracing::error!(
+                what,
+                error = format!("{error:#}"),
+                "a push waits for the next start"
+            );
             let _ = out.problem(&format!(
-                "{version} is recorded, but the branch could not be moved."
+                "{what} is recorded, but the branch could not be moved."
             ));
             let _ = out.problem("Push again once the server is well: that completes it.");
             return Ok(Moved::NotYet);
         }
         // The release is made, whether or not anybody reads of it.
         let _ = trace.phase("release", out);
-        let _ = announce(release.app, &deployed.release, &built.record, out);
+        let _ = match &released {
+            Some(released) => announce(release.app, released, &built.record, out),
+            None => announce_slug(release.app, &slug, out),
+        };
         Ok(Moved::Yes)
+    }
+
+    /// Says what a build of the pushed commit would be; nothing is kept of it.
+    fn plan_push(
+        &self,
+        release: &Release<'_>,
+        quarantine: &Quarantine,
+        trace: &mut Trace,
+        progress: &mut dyn Write,
+    ) -> Result<(), Refused> {
+        // No build, but it is waited for and cancelled like one.
+        let _under_way = self.under_way(quarantine.name(), release.cancel);
+        let repository = self.data.repository(&release.app.id);
+        let job = Job {
+            app: release.app,
+            source: Source::Commit {
+                repository: &repository,
+                quarantine: Some(quarantine.objects_dir()),
+                commit: release.commit,
+            },
+            version: None,
+            buildpacks: Vec::new(),
+            cancel: release.cancel,
+        };
+        let planned = self.plan(job, &mut Output::new(progress));
+        planned.map_err(|error| {
+            let failure = (self.options.explain)(&error);
+            let _ = Output::new(progress).failure(&failure);
+            Refused
+        })?;
+        let _ = trace.phase("plan", &mut Output::new(progress));
+        Ok(())
     }
 
     fn move_refs(
@@ -246,11 +316,11 @@ impl Platform {
         repository: &std::path::Path,
         quarantine: Quarantine,
         commands: &[Command],
-        deployed: &Deployed,
+        intent: Option<&Intent>,
     ) -> Result<()> {
         quarantine.promote()?;
         receive::apply(repository, commands, self.options.faults)?;
-        if let Some(intent) = &deployed.intent {
+        if let Some(intent) = intent {
             self.ledger.close_intent(&intent.id)?;
         }
         self.options.faults.reach(Step::Closed);
@@ -304,6 +374,7 @@ struct Release<'a> {
     user: &'a str,
     commit: gix::ObjectId,
     allowed: &'a [Command],
+    options: PushOptions,
     cancel: &'a Cancel,
 }
 

@@ -62,7 +62,7 @@ impl Platform {
         self.sweep_sources()
     }
 
-    /// Completes what the releases of an app still owe; to be called under the app's turn.
+    /// Completes what the pushes to an app still owe; to be called under the app's turn.
     pub(super) fn complete_owed(&self, app_id: &str) -> Result<()> {
         let owed = self.ledger.open_intents()?;
         for intent in owed.iter().filter(|intent| intent.app_id == app_id) {
@@ -76,10 +76,10 @@ impl Platform {
     fn complete_or_log(&self, intent: &Intent) {
         let (app, release) = (&intent.app_id, &intent.release_id);
         match self.complete(intent) {
-            Ok(()) => tracing::info!(app, release, "completed a release"),
+            Ok(()) => tracing::info!(app, ?release, "completed a push"),
             Err(error) => {
                 let error = format!("{error:#}");
-                tracing::error!(app, release, error, "a release could not be completed");
+                tracing::error!(app, ?release, error, "a push could not be completed");
             }
         }
     }
@@ -98,7 +98,7 @@ impl Platform {
             // A later push has moved the branch on: this one has nothing left to do.
             Err(receive::Error::Stale { name }) => {
                 tracing::info!(
-                    release = intent.release_id,
+                    release = ?intent.release_id,
                     name,
                     "a later push has moved the ref"
                 );

@@ -14,13 +14,17 @@ use super::{Error, Limits};
 /// The options of one push.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PushOptions {
+    /// Says what would be built, and changes nothing.
+    pub plan: bool,
+    /// Builds and moves the refs, and makes no release.
+    pub no_release: bool,
     /// Shows how long each phase took.
     pub trace: bool,
 }
 
 impl PushOptions {
     /// The names that there are.
-    pub const NAMES: [&str; 1] = ["trace"];
+    pub const NAMES: [&str; 3] = ["no-release", "plan", "trace"];
 
     /// Reads the options that follow the commands, up to their end.
     ///
@@ -41,6 +45,8 @@ impl PushOptions {
             }
             let line = line.as_slice().unwrap_or_default();
             match line.strip_suffix(b"\n").unwrap_or(line) {
+                b"no-release" => options.no_release = true,
+                b"plan" => options.plan = true,
                 b"trace" => options.trace = true,
                 other => return Err(Error::PushOption { got: shown(other) }),
             }

@@ -390,6 +390,8 @@ mod tests {
         };
         assert!(!with(&[]).unwrap().unwrap().options.trace);
         assert!(with(&["trace"]).unwrap().unwrap().options.trace);
+        let all = with(&["no-release\n", "plan"]).unwrap().unwrap().options;
+        assert!(all.no_release && all.plan && !all.trace);
         for unknown in ["Trace", "trace=1", "--trace", "ci.skip", "tr\0ace"] {
             let result = with(&["trace", unknown]);
             assert!(matches!(result, Err(Error::PushOption { .. })), "{unknown}");

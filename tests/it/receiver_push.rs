@@ -17,7 +17,7 @@ fn push_options_are_an_allow_list() {
     let typo = push(&site, &dir, &["-o", "trase", "main"]).failure(1);
     assert!(
         typo.stderr
-            .contains("he push option \"trase\" is not known; known are: trace"),
+            .contains("he push option \"trase\" is not known; known are: no-release, plan, trace"),
         "{}",
         typo.stderr
     );
@@ -43,6 +43,75 @@ fn push_options_are_an_allow_list() {
             traced.stderr
         );
     }
+}
+
+#[test]
+fn a_plan_changes_nothing() {
+    let site = Site::new();
+    let app = site.app("hello", "nodejs_http");
+    let before = crate::site::files_below(&site.bare("hello"));
+    for branch in ["main", "main:refs/heads/topic"] {
+        let planned = push(&site, &app.dir, &["-o", "plan", branch]).failure(1);
+        assert!(planned.stderr.contains("(plan only)"), "{}", planned.stderr);
+        let builds = branch == "main";
+        for line in ["Node.js app detected", "Using this machine's Node.js"] {
+            assert_eq!(planned.stderr.contains(line), builds, "{}", planned.stderr);
+        }
+    }
+    assert_eq!(crate::site::files_below(&site.bare("hello")), before);
+    let list = |what: &str| site.api("GET", &format!("/apps/hello/{what}"), None).1;
+    assert_eq!(list("builds").as_array().unwrap().len(), 0);
+    assert_eq!(list("releases").as_array().unwrap().len(), 1);
+    // What would keep the build from beginning is told in the same words.
+    app.write("package.json", r#"{ "engines": { "node": "99.x" } }"#);
+    app.commit("Another engine");
+    let planned = push(&site, &app.dir, &["-o", "plan", "main"]).failure(1);
+    assert!(
+        planned.stderr.contains("asks for 99.x") && planned.stderr.contains("declined"),
+        "{}",
+        planned.stderr
+    );
+    let python = site.app("python", "python_flask");
+    let url = format!("{}/python.git", site.url());
+    let planned = site
+        .git_in(&python.dir, &["push", "-o", "plan", &url, "main"])
+        .failure(1);
+    assert!(
+        planned.stderr.contains("remote:        Python 3."),
+        "{}",
+        planned.stderr
+    );
+}
+
+#[test]
+fn a_push_can_be_released_later() {
+    let mut site = Site::new();
+    let dir = site.app("hello", "nodejs_http").dir;
+    let pushed = push(&site, &dir, &["-o", "no-release", "main"]).success();
+    let command = pushed
+        .stderr
+        .lines()
+        .find_map(|line| line.split_once("slugline releases create "))
+        .unwrap_or_else(|| panic!("{}", pushed.stderr))
+        .1
+        .trim();
+    let (releases, head) = {
+        let head = site.git_in(&dir, &["rev-parse", "HEAD"]).success().stdout;
+        (site.api("GET", "/apps/hello/releases", None).1, head)
+    };
+    assert_eq!(releases.as_array().unwrap().len(), 1);
+    let moved = site
+        .git_in(&site.bare("hello"), &["rev-parse", "main"])
+        .success();
+    assert_eq!(moved.stdout, head);
+    // A start keeps the slug, though no release has it.
+    site.stop(nix::sys::signal::Signal::SIGTERM);
+    site.start(&[]);
+    let arguments = ["releases", "create"].into_iter().chain(command.split(' '));
+    let made = site.slugline(&arguments.collect::<Vec<_>>()).success();
+    assert!(made.stdout.contains("v2"), "{}", made.stdout);
+    let current = site.api("GET", "/apps/hello/releases/current", None).1;
+    assert!(command.ends_with(current["slug"]["id"].as_str().unwrap()));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The commit point of a deploy, and the ref updates that a deploy by push still owes after it.
+//! The commit point of a deploy, and the ref updates that a push still owes after it.
 //!
 //! Guarantees: before [`Ledger::commit_deploy`] returns, nothing of the deploy is in the ledger;
 //! after it, slug, release, build and intent all are. A release with an intent is pending until
@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use super::error::LedgerError;
 use super::releases::{NewRelease, add_release};
-use super::rows::{Intent, RefCommand, ReleaseRow, Slug};
+use super::rows::{Build, Intent, RefCommand, ReleaseRow, Slug};
 use super::{Ledger, builds, new_id, slugs, sql};
 use crate::platform::clock;
 use crate::release::Status;
@@ -53,10 +53,7 @@ impl Ledger {
     /// cancelled. Nothing is recorded then.
     pub fn commit_deploy(&self, deploy: &Deploy<'_>) -> Result<Deployed, LedgerError> {
         self.write(|c| {
-            let mut build = builds::pending(c, deploy.build_id)?;
-            if build.cancelled {
-                return Err(LedgerError::BuildCancelled { id: build.id });
-            }
+            let mut build = committable(c, deploy.build_id)?;
             let slug = slugs::add(c, &build.app_id, deploy.record)?;
             let status = match deploy.refs {
                 Some(_) => Status::Pending,
@@ -75,14 +72,11 @@ impl Ledger {
                 },
             )?;
             let intent = match &deploy.refs {
-                Some(refs) => Some(add_intent(c, &release, refs)?),
+                Some(refs) => Some(add_intent(c, &build.app_id, Some(&release.id), refs)?),
                 None => None,
             };
-            build.status = Status::Succeeded;
-            build.slug_id = Some(slug.id.clone());
             build.release_id = Some(release.id.clone());
-            build.updated_at = clock::now();
-            sql::update_build(c, &build)?;
+            succeed(c, build, &slug)?;
             Ok(Deployed {
                 release,
                 slug,
@@ -91,24 +85,46 @@ impl Ledger {
         })
     }
 
-    /// Records that the refs of a release have moved: the release has succeeded.
+    /// Records a build that is not to be released: the commit point of its push.
+    ///
+    /// # Errors
+    /// As [`Ledger::commit_deploy`].
+    pub fn commit_slug(
+        &self,
+        build_id: &str,
+        record: &SlugRecord,
+        refs: &RefIntent<'_>,
+    ) -> Result<(Slug, Intent), LedgerError> {
+        self.write(|c| {
+            let build = committable(c, build_id)?;
+            let slug = slugs::add(c, &build.app_id, record)?;
+            let intent = add_intent(c, &build.app_id, None, refs)?;
+            succeed(c, build, &slug)?;
+            Ok((slug, intent))
+        })
+    }
+
+    /// Records that the refs of a push have moved: its release, if it has one, has succeeded.
     ///
     /// # Errors
     /// The caller's fault: there is no such intent.
-    pub fn close_intent(&self, id: &str) -> Result<ReleaseRow, LedgerError> {
+    pub fn close_intent(&self, id: &str) -> Result<Option<ReleaseRow>, LedgerError> {
         self.write(|c| {
             let not_found = || LedgerError::NotFound {
                 what: "intent",
                 name: id.to_owned(),
             };
             let intent = sql::intent(c, id)?.ok_or_else(not_found)?;
-            sql::set_release_status(c, &intent.release_id, Status::Succeeded, clock::now())?;
             sql::delete_intent(c, id)?;
-            sql::release_of_id(c, &intent.app_id, &intent.release_id)?.ok_or_else(not_found)
+            let Some(release_id) = &intent.release_id else {
+                return Ok(None);
+            };
+            sql::set_release_status(c, release_id, Status::Succeeded, clock::now())?;
+            sql::release_of_id(c, &intent.app_id, release_id)
         })
     }
 
-    /// The intents that are not closed, each app's in the order of its releases.
+    /// The intents that are not closed, each app's in the order of their making.
     ///
     /// # Errors
     /// The platform's fault: the database.
@@ -117,18 +133,35 @@ impl Ledger {
     }
 }
 
+/// A build that is under way and that nobody has cancelled.
+fn committable(c: &Connection, build_id: &str) -> Result<Build, LedgerError> {
+    let build = builds::pending(c, build_id)?;
+    if build.cancelled {
+        return Err(LedgerError::BuildCancelled { id: build.id });
+    }
+    Ok(build)
+}
+
+fn succeed(c: &Connection, mut build: Build, slug: &Slug) -> Result<(), LedgerError> {
+    build.status = Status::Succeeded;
+    build.slug_id = Some(slug.id.clone());
+    build.updated_at = clock::now();
+    sql::update_build(c, &build)
+}
+
 fn add_intent(
     c: &Connection,
-    release: &ReleaseRow,
+    app_id: &str,
+    release_id: Option<&str>,
     refs: &RefIntent<'_>,
 ) -> Result<Intent, LedgerError> {
     let intent = Intent {
         id: new_id(),
-        release_id: release.id.clone(),
-        app_id: release.app_id.clone(),
+        release_id: release_id.map(str::to_owned),
+        app_id: app_id.to_owned(),
         quarantine: refs.quarantine.to_owned(),
         commands: refs.commands.to_vec(),
-        created_at: release.created_at,
+        created_at: clock::now(),
     };
     sql::insert_intent(c, &intent)?;
     Ok(intent)
@@ -168,6 +201,30 @@ mod tests {
     }
 
     #[test]
+    fn a_push_without_a_release_owes_its_refs_all_the_same() {
+        let ledger = ledger();
+        let demo = app(&ledger, "demo");
+        let build = build(&ledger, &demo);
+        let refs = RefIntent {
+            quarantine: "incoming-1",
+            commands: &commands(),
+        };
+        let record = record("slug");
+        let (slug, intent) = ledger.commit_slug(&build.id, &record, &refs).unwrap();
+        assert_eq!(
+            ledger.open_intents().unwrap(),
+            std::slice::from_ref(&intent)
+        );
+        let ended = ledger.build(&build.id).unwrap();
+        assert_eq!(ended.status, Status::Succeeded);
+        assert_eq!((ended.slug_id, ended.release_id), (Some(slug.id), None));
+        assert_eq!(ledger.close_intent(&intent.id).unwrap(), None);
+        assert!(ledger.open_intents().unwrap().is_empty());
+        assert_eq!(ledger.releases(&demo.id).unwrap().len(), 1);
+        assert!(ledger.commit_slug(&build.id, &record, &refs).is_err());
+    }
+
+    #[test]
     fn a_push_is_pending_until_its_refs_have_moved() {
         let ledger = ledger();
         let demo = app(&ledger, "demo");
@@ -198,7 +255,7 @@ mod tests {
             std::slice::from_ref(&intent)
         );
         assert_eq!(intent.commands, commands());
-        let closed = ledger.close_intent(&intent.id).unwrap();
+        let closed = ledger.close_intent(&intent.id).unwrap().unwrap();
         assert_eq!(closed.status, Status::Succeeded);
         assert!(closed.current);
         assert_eq!(ledger.current_release(&demo.id).unwrap(), closed);

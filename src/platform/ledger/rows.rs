@@ -121,7 +121,7 @@ pub struct Build {
     pub commit: Option<String>,
     /// What the caller of the API said of the source's version.
     pub version: Option<String>,
-    /// Present once it has succeeded, as is `release_id`.
+    /// Present once it has succeeded, as is `release_id` unless the push asked for no release.
     pub slug_id: Option<String>,
     pub release_id: Option<String>,
     /// Present once it has failed.
@@ -142,11 +142,12 @@ pub struct RefCommand {
     pub new: String,
 }
 
-/// The ref updates that a recorded release still owes.
+/// The ref updates that a recorded build still owes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
     pub id: String,
-    pub release_id: String,
+    /// The release that is pending until then; none where the push asked for none.
+    pub release_id: Option<String>,
     pub app_id: String,
     /// The name of the quarantine that holds the push's objects.
     pub quarantine: String,

@@ -512,10 +512,9 @@ pub(super) fn intent(c: &Connection, id: &str) -> Result<Option<Intent>> {
     one(c, "SELECT * FROM intents WHERE id = ?1", [id], intent_of)
 }
 
-/// Each app's in the order of its releases.
+/// Each app's in the order of their making.
 pub(super) fn intents(c: &Connection) -> Result<Vec<Intent>> {
-    let sql = "SELECT i.* FROM intents i JOIN releases r ON r.id = i.release_id
-        ORDER BY i.app_id, r.version";
+    let sql = "SELECT * FROM intents ORDER BY app_id, rowid";
     all(c, sql, [], intent_of)
 }
 

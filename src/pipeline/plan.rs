@@ -1,0 +1,76 @@
+//! What a build would be: source → checkout → detect → the versions that the buildpacks would use.
+//!
+//! Nothing is compiled, packed or kept.
+
+use anyhow::{Context, Result};
+
+use super::choose::{Asking, choose};
+use super::obtain::Supply;
+use super::place::Place;
+use super::process_types::read_procfile;
+use super::{Build, Machine, prune};
+use crate::compile::{self, Compiler, cache};
+use crate::output::Output;
+use crate::procfile;
+use crate::sandbox::{Root, Watch};
+
+/// Tells what a build of the source would use, as far as its buildpacks can tell beforehand.
+///
+/// # Errors
+/// What would keep the build from beginning: the stage's error is in the chain.
+pub fn plan(job: Build<'_>, machine: &Machine, watch: &Watch, out: &mut Output<'_>) -> Result<()> {
+    let root = Root::create(&job.scratch.join("root")).context("preparing the build's root")?;
+    out.step(&format!("Planning on the {} stack", machine.stack))?;
+    let place = Place::new(&job.layout, &root);
+    let checkout = place
+        .fill(job.source, &job.layout, &root, &machine.limits)?
+        .checkout;
+    prune(&place.host, out)?;
+    let declared = read_procfile(&place.host.join("Procfile"))?;
+    let version = checkout.commit.map(|id| id.to_string());
+    let version = version.or(job.version).unwrap_or_default();
+    let env = compile::environment(&machine.stack, &version, &machine.env);
+    let supply = Supply {
+        kept: job.fetched,
+        scratch: job.scratch,
+        env: &env,
+        cancel: &watch.cancel,
+    };
+    let asking = Asking {
+        root: &root,
+        place: &place,
+        env: &env,
+        machine,
+        watch,
+    };
+    let chosen = choose(&job.buildpacks, &supply, &asking, out)?;
+    root.renew()?;
+    compile::write_env_dir(&root.env(), job.config)?;
+    if let Some(kept) = job.cache {
+        cache::restore(kept, &root.cache(), &machine.stack).context("restoring the build cache")?;
+    }
+    root.hand_over_renewed()?;
+    let compiler = Compiler {
+        sandbox: &machine.sandbox,
+        root: &root,
+        build_dir: &place.inside,
+        env: &env,
+        watch,
+        time_limit: machine.limits.time,
+    };
+    for one in &chosen {
+        // A later one may need what an earlier one would have made, so its answer is not asked for.
+        let label = one.label.clone();
+        let label = label.unwrap_or_else(|| one.staged.reference.to_string());
+        out.step(&format!("{label} app detected"))?;
+        if !compiler.plan(&one.staged, &label, out)? {
+            out.detail("This buildpack decides on versions only when it builds.")?;
+        }
+    }
+    out.step("Discovering process types")?;
+    for line in procfile::table(&declared.commands, &Default::default()) {
+        out.detail(&line)?;
+    }
+    out.step("Nothing was built: the push asked for a plan")?;
+    Ok(())
+}
