@@ -2,6 +2,8 @@
 //!
 //! Nothing is compiled, packed or kept.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 
 use super::choose::{Asking, choose};
@@ -68,7 +70,7 @@ pub fn plan(job: Build<'_>, machine: &Machine, watch: &Watch, out: &mut Output<'
         }
     }
     out.step("Discovering process types")?;
-    for line in procfile::table(&declared.commands, &Default::default()) {
+    for line in procfile::table(&declared.commands, &BTreeMap::new()) {
         out.detail(&line)?;
     }
     out.step("Nothing was built: the push asked for a plan")?;
