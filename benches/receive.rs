@@ -53,7 +53,7 @@ fn new_repo(dir: &Path) -> PathBuf {
         .expect("made")
         .keep()
         .join("app.git");
-    receive::init(&repo).expect("made");
+    receive::init(&repo, gix::hash::Kind::Sha1).expect("made");
     repo
 }
 

@@ -69,6 +69,53 @@ impl fmt::Display for AppName {
     }
 }
 
+/// The hash function of an app's repository: fixed when the app is made, before its first push.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ObjectFormat {
+    #[default]
+    Sha1,
+    Sha256,
+}
+
+/// A text that names no object format.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the object format {got:?} is not known; there are sha1 and sha256")]
+pub struct ObjectFormatError {
+    got: String,
+}
+
+impl ObjectFormat {
+    /// As git writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+        }
+    }
+
+    /// As gix knows it.
+    pub fn hash(self) -> gix::hash::Kind {
+        match self {
+            Self::Sha1 => gix::hash::Kind::Sha1,
+            Self::Sha256 => gix::hash::Kind::Sha256,
+        }
+    }
+}
+
+impl FromStr for ObjectFormat {
+    type Err = ObjectFormatError;
+
+    fn from_str(text: &str) -> Result<Self, ObjectFormatError> {
+        match text {
+            "sha1" => Ok(Self::Sha1),
+            "sha256" => Ok(Self::Sha256),
+            other => Err(ObjectFormatError {
+                got: other.chars().take(64).collect(),
+            }),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

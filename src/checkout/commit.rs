@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicBool;
 
 use gix::ObjectId;
 use gix::bstr::{BString, ByteSlice as _};
-use gix::hash::Kind::Sha1;
 use gix::index::entry::Mode;
 use gix::objs::tree::EntryKind;
 use gix::objs::{Find as _, FindHeader as _, Kind, TreeRefIter};
@@ -35,7 +34,7 @@ pub fn commit(
 ) -> Result<Checkout, Error> {
     require_empty(dest)?;
     let objects = quarantine_objects.map_or_else(|| repo_dir.join("objects"), Path::to_owned);
-    let odb = gix::odb::at(&objects, Sha1)
+    let odb = gix::odb::at(&objects, commit.kind())
         .and_then(gix::odb::Handle::into_arc)
         .map_err(io_error("opening the objects of", &objects))?;
     let failed = || git_error("reading the objects of", &objects);
@@ -55,7 +54,7 @@ pub fn commit(
         return Err(Error::Empty);
     }
     let mut index = gix::index::State::from_tree(&tree, &odb, convert::NAMES).map_err(failed())?;
-    let mut options = checkout::Options::new(convert::pipeline(Sha1));
+    let mut options = checkout::Options::new(convert::pipeline(commit.kind()));
     options.attributes = convert::attributes().map_err(io_error("preparing", dest))?;
     options.validate = convert::NAMES;
     options.fs = gix::fs::Capabilities {
@@ -136,7 +135,7 @@ fn measure(odb: &gix::odb::HandleArc, tree: ObjectId, limits: &Limits) -> Result
             return Err(Error::NoCommit { id }.into());
         };
         let mut names = HashSet::new();
-        for entry in TreeRefIter::from_bytes(data.data, Sha1) {
+        for entry in TreeRefIter::from_bytes(data.data, tree.kind()) {
             let entry = entry?;
             let mut path = above.clone();
             if !path.is_empty() {

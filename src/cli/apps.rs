@@ -17,7 +17,7 @@ use super::git::{self, REMOTE};
 use super::print::{self, Step, print, remark};
 use super::server_url::ServerUrl;
 use super::{answers, table};
-use crate::app::{AppName, AppRoot, BuildDir};
+use crate::app::{AppName, AppRoot, BuildDir, ObjectFormat};
 use crate::output::human_size;
 
 #[derive(Debug, clap::Args)]
@@ -54,6 +54,9 @@ struct ListArgs {
 pub struct CreateArgs {
     /// The app's name: 2 to 30 of a-z, 0-9 and - [default: a random one]
     name: Option<AppName>,
+    /// The hash function of the app's repository, for good [default: sha1]
+    #[arg(long, value_name = "sha1|sha256")]
+    object_format: Option<ObjectFormat>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -134,8 +137,12 @@ pub fn create(args: &CreateArgs, environment: &Environment) -> Result<ExitCode> 
         Some(name) => name.clone(),
         None => random_name()?,
     };
+    let mut request = json!({ "name": name });
+    if let Some(format) = args.object_format {
+        request["object_format"] = format.as_str().into();
+    }
     let step = Step::begin(&format!("Creating {name}"));
-    let app: answers::App = of(&client.post("/apps", &json!({ "name": name }))?)?;
+    let app: answers::App = of(&client.post("/apps", &request)?)?;
     step.done();
     let git_url = client.server().git_url(&name);
     let web_url = app.web_url.map(|url| format!("{url} | "));

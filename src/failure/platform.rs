@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use super::{Draft, build, cancelled, machine, nobody_reads, sentence};
-use crate::app::{LayoutError, NameError};
+use crate::app::{LayoutError, NameError, ObjectFormatError};
 use crate::config::ConfigError;
 use crate::http::ApiError;
 use crate::http::tls::TlsError;
@@ -21,6 +21,8 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
         config(error)
     } else if let Some(error) = error.downcast_ref::<NameError>() {
         Draft::caller("invalid_params", sentence(error)).remedy("Choose a name such as calm-river.")
+    } else if let Some(error) = error.downcast_ref::<ObjectFormatError>() {
+        Draft::caller("invalid_params", sentence(error)).remedy("Leave it out for sha1.")
     } else if let Some(error) = error.downcast_ref::<LayoutError>() {
         layout(error)
     } else if let Some(error) = error.downcast_ref::<ApiError>() {

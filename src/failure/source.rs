@@ -40,7 +40,7 @@ fn receive(error: &receive::Error) -> Draft {
         E::Commands { .. } | E::ShallowLines { .. } => Draft::caller("push_over_limit", sentence(error)).remedy("Push in several parts."),
         E::PushOption { .. } | E::PushOptions { .. } => Draft::caller("push_option", sentence(error))
             .remedy("Push again with the options of the server, each once: git push -o NAME."),
-        E::ObjectFormat { .. } => Draft::caller("object_format", sentence(error)).remedy("Push from a repository made with git init --object-format=sha1."),
+        E::ObjectFormat { .. } => Draft::caller("object_format", sentence(error)).remedy("Make an app of the other format: slugline apps create --object-format. It cannot be changed later."),
         E::Objects { .. } | E::PackBytes { .. } | E::BaseBytes { .. } => Draft::app("push_over_limit", format!("The push is too large: {error}."))
             .remedy("Push less history at once, and keep large files out of the repository. The server's push_limit_bytes sets the limit."),
         E::Junk | E::Pack { .. } | E::Unreadable | E::Object { .. } | E::Missing { .. } | E::WrongKind { .. } => {

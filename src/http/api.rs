@@ -253,7 +253,10 @@ impl Call<'_> {
             expected: "an app name",
         };
         let name = self.text("name")?.ok_or(missing)?.parse::<AppName>()?;
-        let app = self.server.platform.create_app(&name, &self.token.name)?;
+        let format = self.text("object_format")?.map(str::parse).transpose()?;
+        let format = format.unwrap_or_default();
+        let platform = &self.server.platform;
+        let app = platform.create_app(&name, format, &self.token.name)?;
         Ok(self.show_app(&app))
     }
 

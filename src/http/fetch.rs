@@ -66,7 +66,7 @@ pub(super) async fn advertise(server: &Arc<Server>, app: App, protocol: Option<S
     let repository = server.platform.data.repository(&app.id);
     let own = server.clone();
     let advertised = spawn_blocking(move || -> anyhow::Result<Vec<u8>> {
-        receive::init(&repository)?;
+        receive::init(&repository, app.object_format.hash())?;
         let mut body = b"001e# service=git-upload-pack\n0000".to_vec();
         let mut child = upload_pack_command(&own, &repository, protocol)
             .args(["--advertise-refs", "."])

@@ -28,7 +28,7 @@ pub(super) async fn advertise(server: &Arc<Server>, app: App) -> Reply {
     let repository = server.platform.data.repository(&app.id);
     let advertised = spawn_blocking(move || {
         let mut body = Vec::new();
-        receive::init(&repository)?;
+        receive::init(&repository, app.object_format.hash())?;
         receive::advertise(&repository, &mut body).map(|()| body)
     });
     match advertised.await {
@@ -50,9 +50,10 @@ pub(super) async fn receive_pack(
         return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, UNKNOWN_ENCODING);
     };
     let limits = server.platform.options.receive.clone();
+    let hash = app.object_format.hash();
     let read = spawn_blocking(move || {
         let mut body = body.open();
-        match receive::Request::read(&mut body, &limits) {
+        match receive::Request::read(&mut body, hash, &limits) {
             Ok(commands) => Ok((commands, body)),
             Err(rejected) => {
                 // The client reads the answer once it has sent everything.

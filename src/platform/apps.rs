@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::Platform;
 use super::ledger::{App, LedgerError};
-use crate::app::AppName;
+use crate::app::{AppName, ObjectFormat};
 use crate::compile::cache;
 use crate::receive;
 use crate::sandbox::{Cancel, remove_tree};
@@ -14,9 +14,10 @@ impl Platform {
     ///
     /// # Errors
     /// The caller's: the name is taken. The platform's: the repository cannot be made.
-    pub fn create_app(&self, name: &AppName, user: &str) -> Result<App> {
-        let app = self.ledger.create_app(name, user)?;
-        receive::init(&self.data.repository(&app.id)).context("making the app's repository")?;
+    pub fn create_app(&self, name: &AppName, format: ObjectFormat, user: &str) -> Result<App> {
+        let app = self.ledger.create_app_of(name, format, user)?;
+        receive::init(&self.data.repository(&app.id), format.hash())
+            .context("making the app's repository")?;
         tracing::info!(app = %app.name, id = app.id, "app created");
         Ok(app)
     }
@@ -28,7 +29,7 @@ impl Platform {
     pub fn app_for_push(&self, name: &AppName, user: &str) -> Result<App> {
         match self.ledger.app(name.as_str()) {
             Err(LedgerError::NotFound { .. }) if self.options.create_on_push => {
-                self.create_app(name, user)
+                self.create_app(name, ObjectFormat::default(), user)
             }
             found => Ok(found?),
         }

@@ -90,7 +90,7 @@ impl Platform {
         // It may have been destroyed while this push waited.
         let app = &self.ledger.app(&app.id)?;
         let repository = self.data.repository(&app.id);
-        receive::init(&repository)?;
+        receive::init(&repository, app.object_format.hash())?;
         self.complete_owed(&app.id)?;
         let statuses = receive::check(&repository, request)?;
         if statuses.iter().all(Result::is_err) {

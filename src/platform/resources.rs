@@ -42,6 +42,7 @@ pub fn app(site: &Site<'_>, app: &App, repo_size_bytes: Option<u64>) -> Value {
         "internal_routing": null,
         "maintenance": false,
         "name": app.name,
+        "object_format": app.object_format.as_str(),
         "organization": null,
         "owner": user(site.owner),
         "region": named("region", "local"),
@@ -195,7 +196,7 @@ fn stable_id(kind: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::Layout;
+    use crate::app::{Layout, ObjectFormat};
     use crate::output::{Blame, Failure};
     use crate::platform::ledger::SourceKind;
     use crate::platform::ledger::testing::record;
@@ -225,6 +226,7 @@ mod tests {
             slug_size_bytes: Some(1234),
             buildpacks: Some("Lang".into()),
             layout: Layout::default(),
+            object_format: ObjectFormat::default(),
         }
     }
 

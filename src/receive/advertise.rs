@@ -9,11 +9,10 @@ use super::{Error, git_error, open};
 
 /// `ofs-delta` is not only a saving: without it clients name a delta's base by id, and completing
 /// such a pack from the repository costs several times its size.
-const CAPABILITIES: &str = concat!(
-    "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta push-options ",
-    "object-format=sha1 agent=slugline/",
-    env!("CARGO_PKG_VERSION"),
-);
+const CAPABILITIES: &str =
+    "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta push-options";
+
+const AGENT: &str = concat!("slugline/", env!("CARGO_PKG_VERSION"));
 
 /// Writes the body of `GET info/refs?service=git-receive-pack`.
 ///
@@ -22,14 +21,16 @@ const CAPABILITIES: &str = concat!(
 /// # Errors
 /// The machine's fault: the refs cannot be read, or nobody reads what is written.
 pub fn advertise(repo_dir: &Path, out: &mut dyn Write) -> Result<(), Error> {
-    let lines = lines(repo_dir)?;
-    write(&lines, out).map_err(|source| Error::Write { source })
+    let repo = open(repo_dir)?;
+    let lines = lines(&repo, repo_dir)?;
+    let hash = repo.object_hash();
+    let capabilities = format!("{CAPABILITIES} object-format={hash} agent={AGENT}");
+    write(&lines, &capabilities, out).map_err(|source| Error::Write { source })
 }
 
 /// Reads the refs in the order of their names as `<id> <name>`.
-fn lines(repo_dir: &Path) -> Result<Vec<Vec<u8>>, Error> {
+fn lines(repo: &gix::Repository, repo_dir: &Path) -> Result<Vec<Vec<u8>>, Error> {
     let failed = || git_error("reading the refs of", repo_dir);
-    let repo = open(repo_dir)?;
     let refs = repo.references().map_err(failed())?;
     let mut lines = Vec::new();
     for reference in refs.all().map_err(failed())? {
@@ -42,19 +43,19 @@ fn lines(repo_dir: &Path) -> Result<Vec<Vec<u8>>, Error> {
         }
     }
     if lines.is_empty() {
-        let none = gix::ObjectId::null(gix::hash::Kind::Sha1);
+        let none = gix::ObjectId::null(repo.object_hash());
         lines.push(format!("{none} capabilities^{{}}").into_bytes());
     }
     Ok(lines)
 }
 
-fn write(lines: &[Vec<u8>], out: &mut dyn Write) -> io::Result<()> {
+fn write(lines: &[Vec<u8>], capabilities: &str, out: &mut dyn Write) -> io::Result<()> {
     let mut body = Vec::new();
     encode::text_to_write(b"# service=git-receive-pack", &mut body)?;
     encode::flush_to_write(&mut body)?;
     for (index, line) in lines.iter().enumerate() {
         if index == 0 {
-            let first = [line, &b"\0"[..], CAPABILITIES.as_bytes()].concat();
+            let first = [line, &b"\0"[..], capabilities.as_bytes()].concat();
             encode::text_to_write(&first, &mut body)?;
         } else {
             encode::text_to_write(line, &mut body)?;
@@ -81,7 +82,7 @@ mod tests {
     fn an_empty_repository_still_has_capabilities() {
         let dir = tempfile::tempdir().unwrap();
         let repo = dir.path().join("app.git");
-        init(&repo).unwrap();
+        init(&repo, gix::hash::Kind::Sha1).unwrap();
         let text = advertised(&repo).replace(env!("CARGO_PKG_VERSION"), "VERSION");
         let (service, refs) = text.split_at(35);
         assert_eq!(service, "001f# service=git-receive-pack\n0000");

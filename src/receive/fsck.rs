@@ -25,13 +25,13 @@ pub(super) struct Tag {
 ///
 /// # Errors
 /// Its form is not git's.
-pub(super) fn commit(data: &[u8]) -> Result<Commit, &'static str> {
+pub(super) fn commit(data: &[u8], hash: gix::hash::Kind) -> Result<Commit, &'static str> {
     check_headers(data)?;
     let rest = data.strip_prefix(b"tree ").ok_or("it has no tree")?;
-    let (tree, mut rest) = take_id(rest).ok_or("its tree is no object id")?;
+    let (tree, mut rest) = take_id(rest, hash).ok_or("its tree is no object id")?;
     let mut parents = Vec::new();
     while let Some(after) = rest.strip_prefix(b"parent ") {
-        let (parent, after) = take_id(after).ok_or("a parent is no object id")?;
+        let (parent, after) = take_id(after, hash).ok_or("a parent is no object id")?;
         parents.push(parent);
         rest = after;
     }
@@ -54,10 +54,10 @@ pub(super) fn commit(data: &[u8]) -> Result<Commit, &'static str> {
 ///
 /// # Errors
 /// Its form is not git's.
-pub(super) fn tag(data: &[u8]) -> Result<Tag, &'static str> {
+pub(super) fn tag(data: &[u8], hash: gix::hash::Kind) -> Result<Tag, &'static str> {
     check_headers(data)?;
     let rest = data.strip_prefix(b"object ").ok_or("it has no object")?;
-    let (target, rest) = take_id(rest).ok_or("its object is no object id")?;
+    let (target, rest) = take_id(rest, hash).ok_or("its object is no object id")?;
     let rest = rest.strip_prefix(b"type ").ok_or("it has no type")?;
     let (kind, rest) = rest.split_once_str("\n").ok_or("its type has no end")?;
     let kind = Kind::from_bytes(kind).map_err(|_| "its type is unknown")?;
@@ -83,8 +83,8 @@ fn check_headers(data: &[u8]) -> Result<(), &'static str> {
 }
 
 /// An id and the end of its line.
-fn take_id(data: &[u8]) -> Option<(ObjectId, &[u8])> {
-    let (hex, rest) = data.split_at_checked(40)?;
+fn take_id(data: &[u8], hash: gix::hash::Kind) -> Option<(ObjectId, &[u8])> {
+    let (hex, rest) = data.split_at_checked(hash.len_in_hex())?;
     // git takes capitals, too.
     let id = ObjectId::from_hex(hex).ok()?;
     Some((id, rest.strip_prefix(b"\n")?))
@@ -147,7 +147,17 @@ fn check_date(date: &[u8]) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use gix::hash::Kind::Sha1;
+
     use super::*;
+
+    fn commit(data: &[u8]) -> Result<Commit, &'static str> {
+        super::commit(data, Sha1)
+    }
+
+    fn tag(data: &[u8]) -> Result<Tag, &'static str> {
+        super::tag(data, Sha1)
+    }
 
     const ID: &str = "1111111111111111111111111111111111111111";
 

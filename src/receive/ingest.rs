@@ -6,12 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use gix::hash::Kind::Sha1;
+use gix::hash::Kind;
 use gix::progress::Discard;
 use gix_pack::bundle::write::Options;
 
 use super::request::read_error;
-use super::stream::{Exact, TRAILER_BYTES};
+use super::stream::Exact;
 use super::{Error, Limits, io_error};
 
 /// Writes the pack and its index into `pack_dir`, bases of a thin pack from `bases` included.
@@ -25,13 +25,14 @@ pub(super) fn ingest(
     reader: &mut dyn BufRead,
     pack_dir: &Path,
     bases: gix::odb::HandleArc,
+    hash: Kind,
     limits: &Limits,
     stop: &AtomicBool,
 ) -> Result<Option<PathBuf>, Error> {
-    let mut stream = Exact::new(reader, limits.pack_bytes);
+    let mut stream = Exact::new(reader, hash, limits.pack_bytes);
     let header = read_header(&mut stream, limits)?;
     if header.objects == 0 {
-        check_empty(&mut stream, &header.bytes)?;
+        check_empty(&mut stream, &header.bytes, hash)?;
         return Ok(None);
     }
     let bases = Bases {
@@ -53,7 +54,7 @@ pub(super) fn ingest(
             &mut Discard,
             stop,
             Some(&bases),
-            Sha1,
+            hash,
             options,
         )
     }))
@@ -110,12 +111,16 @@ fn read_header(stream: &mut Exact<'_>, limits: &Limits) -> Result<Header, Error>
 }
 
 /// Checks a pack of no objects: clients send one where the server has all that a ref needs.
-fn check_empty(stream: &mut Exact<'_>, header: &std::io::Cursor<[u8; 12]>) -> Result<(), Error> {
-    let mut trailer = [0; TRAILER_BYTES];
+fn check_empty(
+    stream: &mut Exact<'_>,
+    header: &std::io::Cursor<[u8; 12]>,
+    hash: Kind,
+) -> Result<(), Error> {
+    let mut trailer = vec![0; hash.len_in_bytes()];
     stream
         .read_exact(&mut trailer)
         .map_err(|error| stream.trouble().unwrap_or_else(|| read_error(error)))?;
-    let mut hasher = gix::hash::hasher(Sha1);
+    let mut hasher = gix::hash::hasher(hash);
     hasher.update(header.get_ref());
     match hasher.try_finalize() {
         Ok(checksum) if checksum.as_slice() == trailer => stream.require_end(),
@@ -125,7 +130,7 @@ fn check_empty(stream: &mut Exact<'_>, header: &std::io::Cursor<[u8; 12]>) -> Re
 
 /// Requires that nothing follows the commands, as where they only delete.
 pub(super) fn require_no_pack(reader: &mut dyn BufRead) -> Result<(), Error> {
-    Exact::new(reader, u64::MAX).require_end()
+    Exact::new(reader, Kind::Sha1, u64::MAX).require_end()
 }
 
 /// Finds the bases of a thin pack, and no more bytes of them than are allowed.

@@ -7,22 +7,27 @@ use std::path::Path;
 use super::{Error, io_error, sync_dir, sync_file};
 
 /// `logallrefupdates` is spelt out since a log would want a committer's name and a clock.
-const CONFIG: &str = "\
-[core]
-\trepositoryformatversion = 0
-\tfilemode = true
-\tbare = true
-\tlogallrefupdates = false
-";
+///
+/// Source: gitrepository-layout(5); git-config(1), `extensions.objectFormat`.
+fn config(hash: gix::hash::Kind) -> String {
+    let (version, extensions) = match hash {
+        gix::hash::Kind::Sha1 => (0, String::new()),
+        other => (1, format!("[extensions]\n\tobjectformat = {other}\n")),
+    };
+    format!(
+        "[core]\n\trepositoryformatversion = {version}\n\tfilemode = true\n\tbare = true\n\tlogallrefupdates = false\n{extensions}"
+    )
+}
 
-/// Makes a bare repository whose HEAD is `refs/heads/main`; does nothing where there is one.
+/// Makes a bare repository whose HEAD is `refs/heads/main` and whose ids are of this hash function;
+/// does nothing where there is one.
 ///
 /// It is made beside its place and moved there when it is complete and durable, so what stands at
 /// `repo_dir` is a whole repository or none. Only its owner can read it.
 ///
 /// # Errors
 /// The machine's fault, or something else stands at `repo_dir`.
-pub fn init(repo_dir: &Path) -> Result<(), Error> {
+pub fn init(repo_dir: &Path, hash: gix::hash::Kind) -> Result<(), Error> {
     if repo_dir.join("HEAD").is_file() {
         return Ok(());
     }
@@ -47,7 +52,10 @@ pub fn init(repo_dir: &Path) -> Result<(), Error> {
         let dir = new.path().join(dir);
         fs::create_dir_all(&dir).map_err(io_error("making", &dir))?;
     }
-    for (name, content) in [("HEAD", "ref: refs/heads/main\n"), ("config", CONFIG)] {
+    for (name, content) in [
+        ("HEAD", "ref: refs/heads/main\n"),
+        ("config", config(hash).as_str()),
+    ] {
         let file = new.path().join(name);
         fs::write(&file, content).map_err(io_error("writing", &file))?;
         sync_file(&file)?;
@@ -71,6 +79,8 @@ pub fn init(repo_dir: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use gix::hash::Kind;
+
     use super::*;
     use crate::fixture::git;
 
@@ -78,8 +88,16 @@ mod tests {
     fn real_git_takes_it_for_a_repository() {
         let dir = tempfile::tempdir().unwrap();
         let repo = dir.path().join("app.git");
-        init(&repo).unwrap();
-        init(&repo).unwrap();
+        for (hash, name) in [(Kind::Sha1, "sha1"), (Kind::Sha256, "sha256")] {
+            let repo = dir.path().join(format!("{name}.git"));
+            init(&repo, hash).unwrap();
+            let format = git(&repo, &["rev-parse", "--show-object-format"]);
+            assert_eq!(format.trim(), name);
+            git(&repo, &["fsck", "--strict"]);
+            fs::remove_dir_all(repo).unwrap();
+        }
+        init(&repo, Kind::Sha1).unwrap();
+        init(&repo, Kind::Sha1).unwrap();
         assert_eq!(
             git(&repo, &["rev-parse", "--is-bare-repository"]).trim(),
             "true"
@@ -97,13 +115,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "x").unwrap();
         assert!(matches!(
-            init(&dir.path().join("file")),
+            init(&dir.path().join("file"), Kind::Sha1),
             Err(Error::NotARepository { .. })
         ));
         let full = dir.path().join("full");
         fs::create_dir(&full).unwrap();
         fs::write(full.join("x"), "x").unwrap();
-        assert!(matches!(init(&full), Err(Error::NotARepository { .. })));
+        assert!(matches!(
+            init(&full, Kind::Sha1),
+            Err(Error::NotARepository { .. })
+        ));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

@@ -153,8 +153,8 @@ pub enum Error {
     #[error("more than {limit} push options")]
     PushOptions { limit: usize },
     /// The client speaks of another hash function.
-    #[error("the object format {got:?} is not supported; only sha1 is")]
-    ObjectFormat { got: String },
+    #[error("the push is of the object format {got:?}, the repository of {expected}")]
+    ObjectFormat { got: String, expected: String },
     /// The client uses what was not advertised and what changes the form of the push.
     #[error("the capability {name} was not offered")]
     Capability { name: String },
@@ -264,9 +264,9 @@ fn open(repo_dir: &Path) -> Result<gix::Repository, Error> {
 }
 
 /// Opens a directory of objects and its alternates.
-fn open_objects(objects_dir: &Path) -> Result<gix::odb::HandleArc, Error> {
+fn open_objects(objects_dir: &Path, hash: gix::hash::Kind) -> Result<gix::odb::HandleArc, Error> {
     let options = gix::odb::store::init::Options::default();
-    gix::odb::at_opts(objects_dir, gix::hash::Kind::Sha1, None, options)
+    gix::odb::at_opts(objects_dir, hash, None, options)
         .and_then(gix::odb::Handle::into_arc)
         .map_err(io_error("opening the objects of", objects_dir))
 }

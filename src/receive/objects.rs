@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use gix::ObjectId;
-use gix::hash::Kind::Sha1;
 use gix::objs::{Find as _, FindHeader as _, Kind};
 use gix::progress::Discard;
 use gix_pack::index::traverse::{SafetyCheck, with_index};
@@ -27,11 +26,12 @@ use super::{Command, Error, Limits, Request, fsck, git_error, tree};
 /// The caller's fault: an object is malformed, or names one that is missing or of another kind.
 pub(super) fn check_pack(
     index: &Path,
+    hash: gix::hash::Kind,
     odb: &gix::odb::HandleArc,
     limits: &Limits,
     stop: &AtomicBool,
 ) -> Result<(), Error> {
-    let bundle = gix_pack::Bundle::at(index, Sha1).map_err(git_error("opening", index))?;
+    let bundle = gix_pack::Bundle::at(index, hash).map_err(git_error("opening", index))?;
     let count = bundle.index.num_objects() as usize;
     let pack = Pack {
         index: &bundle.index,
@@ -213,7 +213,7 @@ impl Visitor<'_> {
         let malformed = |reason: String| Error::Object { kind, id, reason };
         match kind {
             Kind::Blob => Ok(()),
-            Kind::Tree => tree::check(data, |entry| {
+            Kind::Tree => tree::check(data, id.kind(), |entry| {
                 if let Some(kind) = entry.kind {
                     self.require(&entry.id, kind, id)?;
                     self.note_special(&entry);
@@ -225,7 +225,8 @@ impl Visitor<'_> {
                 tree::Error::Entry(error) => error,
             }),
             Kind::Commit => {
-                let commit = fsck::commit(data).map_err(|reason| malformed(reason.to_owned()))?;
+                let commit =
+                    fsck::commit(data, id.kind()).map_err(|reason| malformed(reason.to_owned()))?;
                 self.require(&commit.tree, Kind::Tree, id)?;
                 for parent in commit.parents {
                     self.require(&parent, Kind::Commit, id)?;
@@ -233,7 +234,8 @@ impl Visitor<'_> {
                 Ok(())
             }
             Kind::Tag => {
-                let tag = fsck::tag(data).map_err(|reason| malformed(reason.to_owned()))?;
+                let tag =
+                    fsck::tag(data, id.kind()).map_err(|reason| malformed(reason.to_owned()))?;
                 self.require(&tag.target, tag.kind, id)
             }
         }

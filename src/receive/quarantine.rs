@@ -53,12 +53,13 @@ impl Quarantine {
             ingest::require_no_pack(reader)?;
             return Ok(quarantine);
         }
-        let bases = open_objects(&repo_dir.join("objects"))?;
-        let index = ingest::ingest(reader, &quarantine.pack_dir(), bases, limits, stop)?;
+        let hash = request.hash();
+        let bases = open_objects(&repo_dir.join("objects"), hash)?;
+        let index = ingest::ingest(reader, &quarantine.pack_dir(), bases, hash, limits, stop)?;
         faults.reach(Step::Pack);
-        let odb = open_objects(&quarantine.dir)?;
+        let odb = open_objects(&quarantine.dir, hash)?;
         if let Some(index) = index {
-            objects::check_pack(&index, &odb, limits, stop)
+            objects::check_pack(&index, hash, &odb, limits, stop)
                 .map_err(|error| objects::explain(error, request))?;
         }
         objects::check_tips(&request.commands, &odb, repo_dir)?;

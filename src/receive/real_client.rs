@@ -28,7 +28,7 @@ impl Case {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let repo = dir.path().join("app.git");
-        init(&repo).unwrap();
+        init(&repo, gix::hash::Kind::Sha1).unwrap();
         let source = source_repo(dir.path());
         Self { dir, repo, source }
     }
@@ -102,7 +102,9 @@ fn unwrapped(from: &mut impl Read) -> Vec<u8> {
 fn serve(repo: &Path, body: &[u8], answer: &mut Vec<u8>) {
     let limits = Limits::default();
     let mut reader = body;
-    let request = Request::read(&mut reader, &limits).unwrap().unwrap();
+    let request = Request::read(&mut reader, gix::hash::Kind::Sha1, &limits)
+        .unwrap()
+        .unwrap();
     let mut statuses = check(repo, &request).unwrap();
     let stop = AtomicBool::new(false);
     let received = Quarantine::receive(

@@ -68,22 +68,31 @@ pub struct Rejected {
 impl Request {
     /// Reads the commands up to their end and leaves `reader` at the first byte of the pack.
     ///
-    /// `None` is the probe that git sends before a large push: no command and nothing after.
+    /// All ids are of the repository's hash function, `hash`. `None` is the probe that git sends before a large push: no command and nothing after.
     ///
     /// Source: gitprotocol-pack(5), "Reference Update Request and Packfile Transfer".
     ///
     /// # Errors
     /// The caller's fault: not the protocol, a name that no ref may have, two commands for a ref,
     /// or over a limit.
-    pub fn read(reader: &mut dyn BufRead, limits: &Limits) -> Result<Option<Self>, Box<Rejected>> {
+    pub fn read(
+        reader: &mut dyn BufRead,
+        hash: gix::hash::Kind,
+        limits: &Limits,
+    ) -> Result<Option<Self>, Box<Rejected>> {
         let mut request = Self::default();
-        match request.fill(reader, limits) {
+        match request.fill(reader, hash, limits) {
             Ok(()) => Ok((!request.commands.is_empty()).then_some(request)),
             Err(error) => Err(Box::new(Rejected { error, request })),
         }
     }
 
-    fn fill(&mut self, reader: &mut dyn BufRead, limits: &Limits) -> Result<(), Error> {
+    fn fill(
+        &mut self,
+        reader: &mut dyn BufRead,
+        hash: gix::hash::Kind,
+        limits: &Limits,
+    ) -> Result<(), Error> {
         let mut names = HashSet::new();
         let mut has_options = false;
         let mut lines = StreamingPeekableIter::new(&mut *reader, &[PacketLineRef::Flush], false);
@@ -94,17 +103,17 @@ impl Request {
             let line = line.as_slice().ok_or_else(|| malformed(b""))?;
             let line = line.strip_suffix(b"\n").unwrap_or(line);
             if let Some(id) = line.strip_prefix(b"shallow ") {
-                self.add_shallow(id, limits)?;
+                self.add_shallow(id, hash, limits)?;
                 continue;
             }
             let command = if self.commands.is_empty() {
                 let (command, capabilities) = line.split_once_str("\0").unwrap_or((line, b""));
-                has_options = self.use_capabilities(capabilities)?;
+                has_options = self.use_capabilities(capabilities, hash)?;
                 command
             } else {
                 line
             };
-            let command = Command::parse(command, limits)?;
+            let command = Command::parse(command, hash, limits)?;
             if self.commands.len() == limits.commands {
                 return Err(Error::Commands {
                     limit: limits.commands,
@@ -133,21 +142,30 @@ impl Request {
         self.commands.iter().any(|command| command.new.is_some())
     }
 
-    fn add_shallow(&mut self, id: &[u8], limits: &Limits) -> Result<(), Error> {
+    fn add_shallow(
+        &mut self,
+        id: &[u8],
+        hash: gix::hash::Kind,
+        limits: &Limits,
+    ) -> Result<(), Error> {
         if self.shallow.len() == limits.shallow_lines {
             return Err(Error::ShallowLines {
                 limit: limits.shallow_lines,
             });
         }
         self.shallow
-            .push(parse_id(id).ok_or_else(|| malformed(id))?);
+            .push(parse_id(id, hash).ok_or_else(|| malformed(id))?);
         Ok(())
     }
 
     /// Takes the capabilities that matter and passes over those that it does not know, as git does.
     /// Says whether push options follow the commands.
-    fn use_capabilities(&mut self, capabilities: &[u8]) -> Result<bool, Error> {
-        let mut has_options = false;
+    fn use_capabilities(
+        &mut self,
+        capabilities: &[u8],
+        hash: gix::hash::Kind,
+    ) -> Result<bool, Error> {
+        let (mut has_options, mut format) = (false, shown(b"sha1"));
         for capability in capabilities.split_str(" ") {
             let (name, value) = capability.split_once_str("=").unwrap_or((capability, b""));
             match name {
@@ -159,9 +177,7 @@ impl Request {
                 b"quiet" => self.quiet = true,
                 b"atomic" => self.atomic = true,
                 b"agent" => self.agent = Some(shown(value)),
-                b"object-format" if value != b"sha1" => {
-                    return Err(Error::ObjectFormat { got: shown(value) });
-                }
+                b"object-format" => format = shown(value),
                 b"push-options" => has_options = true,
                 // It changes the form of the commands, so that going on would misread them.
                 b"push-cert" => {
@@ -170,14 +186,29 @@ impl Request {
                 _ => {}
             }
         }
+        // Clients that name none know of one alone.
+        if format != hash.to_string() {
+            let expected = hash.to_string();
+            return Err(Error::ObjectFormat {
+                got: format,
+                expected,
+            });
+        }
         Ok(has_options)
+    }
+
+    /// The hash function of all ids.
+    #[must_use]
+    pub fn hash(&self) -> gix::hash::Kind {
+        let ids = self.commands.iter().find_map(|one| one.new.or(one.old));
+        ids.map_or(gix::hash::Kind::Sha1, |id| id.kind())
     }
 }
 
 impl Command {
-    fn parse(line: &[u8], limits: &Limits) -> Result<Self, Error> {
+    fn parse(line: &[u8], hash: gix::hash::Kind, limits: &Limits) -> Result<Self, Error> {
         let mut words = line.splitn_str(3, " ");
-        let mut id = || parse_id(words.next()?);
+        let mut id = || parse_id(words.next()?, hash);
         let (Some(old), Some(new)) = (id(), id()) else {
             return Err(malformed(line));
         };
@@ -220,9 +251,9 @@ fn check_name(name: &[u8], limits: &Limits) -> Result<String, Error> {
     Ok(text.to_owned())
 }
 
-fn parse_id(hex: &[u8]) -> Option<ObjectId> {
-    // The length decides the hash function, and only SHA-1 was offered.
-    (hex.len() == 40).then(|| ObjectId::from_hex(hex).ok())?
+fn parse_id(hex: &[u8], hash: gix::hash::Kind) -> Option<ObjectId> {
+    // The length decides the hash function, and only one was offered.
+    (hex.len() == hash.len_in_hex()).then(|| ObjectId::from_hex(hex).ok())?
 }
 
 fn malformed(line: &[u8]) -> Error {
@@ -243,6 +274,7 @@ pub(super) fn read_error(source: io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use gix::hash::Kind;
     use proptest::prelude::*;
 
     use super::*;
@@ -264,7 +296,7 @@ mod tests {
     }
 
     fn read_within(body: &[u8], limits: &Limits) -> Result<Option<Request>, Error> {
-        Request::read(&mut &body[..], limits).map_err(|rejected| rejected.error)
+        Request::read(&mut &body[..], Kind::Sha1, limits).map_err(|rejected| rejected.error)
     }
 
     #[test]
@@ -279,7 +311,7 @@ mod tests {
         ]);
         bytes.extend_from_slice(b"PACK");
         let mut rest = &bytes[..];
-        let request = Request::read(&mut rest, &Limits::default())
+        let request = Request::read(&mut rest, Kind::Sha1, &Limits::default())
             .unwrap()
             .unwrap();
         assert_eq!(rest, b"PACK");
@@ -373,6 +405,36 @@ mod tests {
     }
 
     #[test]
+    fn ids_are_of_the_repository_s_hash_function() {
+        let (zero, one) = ("0".repeat(64), "1".repeat(64));
+        let line = |format: &str| format!("{zero} {one} refs/heads/a\0{format}");
+        let read = |line: String, hash| {
+            let read = Request::read(&mut &body(&[line])[..], hash, &Limits::default());
+            read.map_err(|rejected| rejected.error)
+        };
+        let request = read(line("object-format=sha256"), Kind::Sha256);
+        let request = request.unwrap().unwrap();
+        assert_eq!(request.hash(), Kind::Sha256);
+        assert_eq!(request.commands[0].new.unwrap().to_string(), one);
+        assert_eq!(request.commands[0].old, None);
+        // A client that names none speaks sha1.
+        for (line, hash) in [
+            (line(""), Kind::Sha256),
+            (line("object-format=sha1"), Kind::Sha256),
+            (line("object-format=sha256"), Kind::Sha1),
+            (line("object-format=md5"), Kind::Sha1),
+        ] {
+            let error = read(line, hash).unwrap_err();
+            assert!(matches!(error, Error::ObjectFormat { .. }), "{error}");
+        }
+        for id in [ZERO, &"1".repeat(63), &"1".repeat(65)] {
+            let line = format!("{zero} {id} refs/heads/a\0object-format=sha256");
+            let error = read(line, Kind::Sha256).unwrap_err();
+            assert!(matches!(error, Error::Malformed { .. }), "{error}");
+        }
+    }
+
+    #[test]
     fn push_options_are_those_that_there_are() {
         let with = |options: &[&str]| {
             let mut bytes = body(&[format!("{ZERO} {ONE} refs/heads/a\0 push-options")]);
@@ -384,7 +446,7 @@ mod tests {
             ));
             bytes.extend_from_slice(b"PACK");
             let mut rest = &bytes[..];
-            let request = Request::read(&mut rest, &Limits::default());
+            let request = Request::read(&mut rest, Kind::Sha1, &Limits::default());
             assert!(request.is_err() || rest == b"PACK");
             request.map_err(|rejected| rejected.error)
         };
@@ -411,7 +473,8 @@ mod tests {
     fn a_refusal_tells_how_to_answer() {
         let first = format!("{ZERO} {ONE} refs/heads/a\0report-status side-band-64k");
         let lines = [first, format!("{ZERO} {ONE} refs/heads/.b")];
-        let rejected = Request::read(&mut &body(&lines)[..], &Limits::default()).unwrap_err();
+        let rejected =
+            Request::read(&mut &body(&lines)[..], Kind::Sha1, &Limits::default()).unwrap_err();
         assert!(matches!(rejected.error, Error::RefName { .. }));
         assert_eq!(rejected.request.commands.len(), 1);
         assert_eq!(rejected.request.report, ReportStatus::V1);
@@ -477,7 +540,7 @@ mod tests {
             }
             bytes.extend_from_slice(&tail);
             let mut rest = &bytes[..];
-            if let Ok(Some(request)) = Request::read(&mut rest, &limits) {
+            if let Ok(Some(request)) = Request::read(&mut rest, Kind::Sha1, &limits) {
                 prop_assert!((1..=3).contains(&request.commands.len()));
                 let mut names = HashSet::new();
                 for command in &request.commands {

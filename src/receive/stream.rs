@@ -5,9 +5,6 @@ use std::io::{self, BufRead, Read};
 use super::Error;
 use super::request::read_error;
 
-/// A pack's checksum, its last bytes.
-pub(super) const TRAILER_BYTES: usize = 20;
-
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Hands out a stream up to a limit of bytes.
@@ -17,6 +14,8 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// stops reading before the end then has not taken the end, however large its buffer.
 pub(super) struct Exact<'a> {
     inner: &'a mut dyn BufRead,
+    /// Length of a pack's checksum, its last bytes.
+    trailer_bytes: usize,
     /// `buffer[next..end]` was read from `inner` and not handed out.
     buffer: Vec<u8>,
     next: usize,
@@ -33,9 +32,10 @@ pub(super) struct Exact<'a> {
 }
 
 impl<'a> Exact<'a> {
-    pub fn new(inner: &'a mut dyn BufRead, limit_bytes: u64) -> Self {
+    pub fn new(inner: &'a mut dyn BufRead, hash: gix::hash::Kind, limit_bytes: u64) -> Self {
         Self {
             inner,
+            trailer_bytes: hash.len_in_bytes(),
             buffer: vec![0; BUFFER_BYTES],
             next: 0,
             end: 0,
@@ -71,7 +71,7 @@ impl<'a> Exact<'a> {
 
     /// Reads until more than the trailer is there, or all.
     fn refill(&mut self) -> io::Result<()> {
-        while !self.ended && self.end - self.next <= TRAILER_BYTES {
+        while !self.ended && self.end - self.next <= self.trailer_bytes {
             self.buffer.copy_within(self.next..self.end, 0);
             self.end -= self.next;
             self.next = 0;
@@ -100,7 +100,7 @@ impl BufRead for Exact<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.refill()?;
         let there = self.end - self.next;
-        let given = match there.saturating_sub(TRAILER_BYTES) {
+        let given = match there.saturating_sub(self.trailer_bytes) {
             0 => there.min(1),
             all_but_trailer => all_but_trailer,
         };
@@ -130,7 +130,7 @@ mod tests {
     /// Reads `take` bytes through a buffer of `capacity`, as the unpacking code does.
     fn used_up(stream: &[u8], take: usize, capacity: usize) -> bool {
         let mut inner = stream;
-        let mut exact = Exact::new(&mut inner, 1 << 20);
+        let mut exact = Exact::new(&mut inner, gix::hash::Kind::Sha1, 1 << 20);
         let mut taken = vec![0; take];
         let mut reader = io::BufReader::with_capacity(capacity, &mut exact);
         reader.read_exact(&mut taken).unwrap();
@@ -161,7 +161,7 @@ mod tests {
     fn the_limit_is_exact() {
         for (limit, over) in [(100, false), (99, true)] {
             let mut inner = &[7u8; 100][..];
-            let mut exact = Exact::new(&mut inner, limit);
+            let mut exact = Exact::new(&mut inner, gix::hash::Kind::Sha1, limit);
             assert_eq!(exact.read_to_end(&mut Vec::new()).is_err(), over);
             assert_eq!(exact.over_limit, over);
         }

@@ -35,6 +35,7 @@ const NAMES: component::Options = component::Options {
 /// The tree is malformed, or what `each` says.
 pub(super) fn check<'a, E>(
     mut data: &'a [u8],
+    hash: gix::hash::Kind,
     mut each: impl FnMut(Entry<'a>) -> Result<(), E>,
 ) -> Result<(), Error<E>> {
     let form = |reason: &str| Err(Error::Form(reason.to_owned()));
@@ -48,7 +49,7 @@ pub(super) fn check<'a, E>(
         let Some((name, rest)) = rest.split_once_str("\0") else {
             return form("an entry has no name");
         };
-        let Some((id, rest)) = rest.split_at_checked(20) else {
+        let Some((id, rest)) = rest.split_at_checked(hash.len_in_bytes()) else {
             return form("an entry has no object");
         };
         data = rest;
@@ -123,7 +124,7 @@ mod tests {
             data.extend_from_slice(format!("{mode} {name}\0").as_bytes());
             data.extend_from_slice(&[1; 20]);
         }
-        check::<Infallible>(&data, |_| Ok(())).map_err(|error| match error {
+        check::<Infallible>(&data, gix::hash::Kind::Sha1, |_| Ok(())).map_err(|error| match error {
             Error::Form(reason) => reason,
             Error::Entry(never) => match never {},
         })
@@ -192,7 +193,7 @@ mod tests {
         let whole = [&b"100644 a\0"[..], &[1; 20]].concat();
         for end in 1..whole.len() {
             assert!(
-                check::<Infallible>(&whole[..end], |_| Ok(())).is_err(),
+                check::<Infallible>(&whole[..end], gix::hash::Kind::Sha1, |_| Ok(())).is_err(),
                 "{end}"
             );
         }

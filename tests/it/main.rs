@@ -23,6 +23,7 @@ mod receiver_crash;
 mod receiver_fsck;
 mod receiver_limits;
 mod receiver_push;
+mod receiver_sha256;
 mod receiver_tls;
 mod running;
 mod sandbox;

@@ -31,8 +31,8 @@ impl Judges {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (ours, theirs) = (dir.path().join("ours.git"), dir.path().join("theirs.git"));
-        receive::init(&ours).unwrap();
-        receive::init(&theirs).unwrap();
+        receive::init(&ours, gix::hash::Kind::Sha1).unwrap();
+        receive::init(&theirs, gix::hash::Kind::Sha1).unwrap();
         Self {
             _dir: dir,
             ours,

@@ -6,7 +6,7 @@ use super::error::LedgerError;
 use super::releases::{NewRelease, add_release};
 use super::rows::{App, UnusedSlug};
 use super::{Ledger, new_id, sql};
-use crate::app::{AppName, Layout};
+use crate::app::{AppName, Layout, ObjectFormat};
 use crate::config::ConfigVars;
 use crate::platform::clock;
 use crate::release::Status;
@@ -25,6 +25,19 @@ impl Ledger {
     /// # Errors
     /// The caller's fault: the name is taken.
     pub fn create_app(&self, name: &AppName, user: &str) -> Result<App, LedgerError> {
+        self.create_app_of(name, ObjectFormat::default(), user)
+    }
+
+    /// The same with a repository of this object format.
+    ///
+    /// # Errors
+    /// The caller's fault: the name is taken.
+    pub fn create_app_of(
+        &self,
+        name: &AppName,
+        format: ObjectFormat,
+        user: &str,
+    ) -> Result<App, LedgerError> {
         self.write(|c| {
             if sql::app(c, name.as_str())?.is_some() {
                 return Err(LedgerError::Conflict {
@@ -33,7 +46,7 @@ impl Ledger {
                 });
             }
             let id = new_id();
-            sql::insert_app(c, &id, name, clock::now())?;
+            sql::insert_app(c, &id, name, format, clock::now())?;
             add_release(
                 c,
                 NewRelease {
@@ -130,6 +143,19 @@ mod tests {
             Err(LedgerError::NotFound { what: "app", .. })
         ));
         assert_ne!(app(&ledger, "demo").id, demo.id);
+    }
+
+    #[test]
+    fn an_object_format_is_kept() {
+        let ledger = ledger();
+        assert_eq!(app(&ledger, "one").object_format, ObjectFormat::Sha1);
+        let name = "two".parse().unwrap();
+        let made = ledger.create_app_of(&name, ObjectFormat::Sha256, "admin");
+        assert_eq!(made.unwrap().object_format, ObjectFormat::Sha256);
+        assert_eq!(
+            ledger.app("two").unwrap().object_format,
+            ObjectFormat::Sha256
+        );
     }
 
     #[test]

@@ -187,6 +187,7 @@ mod tests {
                     c,
                     "id",
                     &"demo".parse().unwrap(),
+                    crate::app::ObjectFormat::default(),
                     crate::platform::clock::now(),
                 )?;
                 panic!("on purpose");

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::app::{AppName, Layout};
+use crate::app::{AppName, Layout, ObjectFormat};
 use crate::config::ConfigVars;
 use crate::digest::Digest;
 use crate::output::Failure;
@@ -27,6 +27,8 @@ pub struct App {
     pub buildpacks: Option<String>,
     /// Where its builds happen, and of what.
     pub layout: Layout,
+    /// Of its repository.
+    pub object_format: ObjectFormat,
 }
 
 /// A token, without its secret.

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::LedgerError;
 use super::rows::{App, Build, Intent, ReleaseRow, Slug, Source, Token, UnusedSlug};
-use crate::app::{AppName, AppRoot, Layout};
+use crate::app::{AppName, AppRoot, Layout, ObjectFormat};
 use crate::digest::Digest;
 use crate::output::Failure;
 use crate::release::{Status, Version};
@@ -53,7 +53,7 @@ pub(super) fn set_schema_version(connection: &Connection, version: i64) -> rusql
 
 const APP: &str = "
     SELECT a.id AS id, a.name AS name, a.created_at AS created_at, a.updated_at AS updated_at,
-        a.build_dir AS build_dir, a.root AS root,
+        a.build_dir AS build_dir, a.root AS root, a.object_format AS object_format,
         r.created_at AS released_at, s.size_bytes AS size_bytes, s.buildpacks AS buildpacks
     FROM apps a
     LEFT JOIN releases r ON r.app_id = a.id AND r.version = (
@@ -75,14 +75,22 @@ fn app_of(row: &Row<'_>) -> rusqlite::Result<App> {
             build_dir: parsed(row, "build_dir")?,
             root: parsed_option(row, "root")?,
         },
+        object_format: parsed(row, "object_format")?,
     })
 }
 
-pub(super) fn insert_app(c: &Connection, id: &str, name: &AppName, now: Timestamp) -> Result<()> {
+pub(super) fn insert_app(
+    c: &Connection,
+    id: &str,
+    name: &AppName,
+    format: ObjectFormat,
+    now: Timestamp,
+) -> Result<()> {
     run(
         c,
-        "INSERT INTO apps (id, name, created_at, updated_at) VALUES (?1, ?2, ?3, ?3)",
-        params![id, name.as_str(), now.to_string()],
+        "INSERT INTO apps (id, name, object_format, created_at, updated_at)
+            VALUES (?1, ?2, ?3, ?4, ?4)",
+        params![id, name.as_str(), format.as_str(), now.to_string()],
     )?;
     Ok(())
 }

@@ -28,7 +28,7 @@ impl Case {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let repo = dir.path().join("app.git");
-        init(&repo).unwrap();
+        init(&repo, gix::hash::Kind::Sha1).unwrap();
         let source = source_repo(dir.path());
         Self {
             repo,
@@ -187,7 +187,11 @@ fn new_objects_can_be_read_before_they_are_promoted() {
     let quarantine = case.receive(&commands, &case.pack(&[&head])).unwrap();
     let dir = quarantine.objects_dir().to_owned();
     assert_eq!(dir, case.repo.join("objects").join(quarantine.name()));
-    assert!(open_objects(&dir).unwrap().exists(&id(&head)));
+    assert!(
+        open_objects(&dir, gix::hash::Kind::Sha1)
+            .unwrap()
+            .exists(&id(&head))
+    );
     drop(quarantine);
     assert_eq!(listing(&case.repo), before);
 }
