@@ -147,10 +147,13 @@ pub fn build(
     out: &mut Output<'_>,
 ) -> Result<Built> {
     let mut phases = Phases::default();
-    let root = Root::create(&job.scratch.join("root")).context("preparing the build's root")?;
+    let root = machine
+        .sandbox
+        .root(&job.scratch.join("root"))
+        .context("preparing the build's root")?;
     out.step(&format!("Building on the {} stack", machine.stack))?;
     let level = machine.sandbox.level()?;
-    let network = machine.sandbox.policy().network;
+    let network = machine.sandbox.network()?;
     out.detail(&format!("Isolation: {level}, network: {network}"))?;
 
     let place = Place::new(&job.layout, &root);

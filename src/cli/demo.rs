@@ -37,7 +37,7 @@ pub struct Args {}
 /// A step failed; its own output has been shown.
 pub fn run(_args: &Args) -> Result<ExitCode> {
     let work = Work::create()?;
-    machine::sandbox().probe(work.path())?;
+    machine::sandbox().probe_for_builds(work.path())?;
     let demo = Demo::start(work.path())?;
     demo.say("A server, with its data in a temporary directory:")?;
     demo.say(&format!(

@@ -12,6 +12,7 @@ use super::{machine, print};
 use crate::failure::explain;
 use crate::output::Output;
 use crate::platform::data::DataDir;
+use crate::sandbox::Outcome;
 
 /// Checks this machine.
 #[derive(Debug, clap::Args)]
@@ -25,9 +26,10 @@ type Check = fn() -> Result<String>;
 /// # Errors
 /// Standard output is closed.
 pub fn run(_args: &Args) -> Result<ExitCode> {
-    let checks: [(&str, Check); 4] = [
+    let checks: [(&str, Check); 5] = [
         ("stack", stack),
         ("sandbox", sandbox),
+        ("attacks", attacks),
         ("git", git),
         ("data directory", data),
     ];
@@ -61,12 +63,27 @@ fn stack() -> Result<String> {
 fn sandbox() -> Result<String> {
     let work = Work::create()?;
     let sandbox = machine::machine(&machine::settings(None, [])?)?.sandbox;
-    let level = sandbox.level()?;
-    sandbox.probe(work.path())?;
-    let mut text = level.to_string();
+    sandbox.probe_for_builds(work.path())?;
+    let mut text = sandbox.level()?.to_string();
     for (what, by) in sandbox.enforced() {
         write!(text, "\n           {what:<12} {by}")?;
     }
+    Ok(text)
+}
+
+/// What becomes of attacks, for any level: an operator may be about to choose another.
+fn attacks() -> Result<String> {
+    let sandbox = machine::machine(&machine::settings(None, [])?)?.sandbox;
+    let mut text = format!("what becomes of an attack\n           {:<48}", "at level");
+    text.push_str("1         2         3");
+    for attack in sandbox.attacks() {
+        write!(text, "\n           {:<48}", attack.name)?;
+        let words = attack.outcomes.map(Outcome::word);
+        write!(text, "{:<10}{:<10}{}", words[0], words[1], words[2])?;
+    }
+    text.push_str(
+        "\n           At level 3 apps are only looked at; level 0 denies nothing of this.",
+    );
     Ok(text)
 }
 

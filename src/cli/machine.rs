@@ -14,7 +14,7 @@ use crate::checkout;
 use crate::config::ConfigVars;
 use crate::pipeline::{Limits, Machine};
 use crate::platform::settings::{self, Settings, stack_of_os_release};
-use crate::sandbox::{Network, PROXY_PORT, Policy, Rules, Sandbox, Upstream};
+use crate::sandbox::{Isolation, Network, PROXY_PORT, Policy, Rules, Sandbox, Upstream};
 
 /// Where systems keep the certificates that they trust: Debian and its kin, Fedora and its kin, Alpine.
 const CA_BUNDLES: [&str; 3] = [
@@ -89,6 +89,7 @@ fn policy(settings: &Settings) -> Result<Policy> {
         upstream: upstream(settings)?,
     };
     Ok(Policy {
+        isolation: settings.isolation,
         limits: settings.build_limits.clone(),
         network: settings.network,
         rules: Arc::new(rules),
@@ -138,7 +139,7 @@ fn build_env(settings: &Settings) -> Result<ConfigVars> {
             jvm = format!("{value} ");
         }
     }
-    if settings.network == Network::Proxy {
+    if settings.network == Network::Proxy && settings.isolation != Isolation::Off {
         let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
         for name in PROXY_VARIABLES {
             env.set(name, &proxy)?;

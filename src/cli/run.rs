@@ -27,7 +27,7 @@ use crate::config::ConfigVars;
 use crate::digest::{Digest, Hashing};
 use crate::pack;
 use crate::procfile::Procfile;
-use crate::sandbox::{Profile, Root, Spec};
+use crate::sandbox::{Profile, Spec};
 use crate::slug::SlugRecord;
 
 /// How long a process may take to end after SIGTERM.
@@ -84,7 +84,7 @@ struct Runnable {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let work = Work::create()?;
     let sandbox = machine::sandbox();
-    sandbox.probe(work.path())?;
+    sandbox.probe_for_builds(work.path())?;
     if let Some(name) = &args.first
         && (name.contains('/') || name.ends_with("gz"))
         && !Path::new(name).is_file()
@@ -114,7 +114,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         (quote(&args.command), "run.1".to_owned())
     };
 
-    let root = Root::create(&work.path().join("root"))?;
+    let root = sandbox.root(&work.path().join("root"))?;
     let slug = BufReader::new(
         File::open(&runnable.slug).with_context(|| runnable.slug.display().to_string())?,
     );

@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     start_log(settings.log_format);
     let machine = machine::machine(&settings)?;
-    machine.sandbox.probe(&data.scratch())?;
+    machine.sandbox.probe_for_builds(&data.scratch())?;
     let make = || {
         Secret::generate()
             .map(|secret| secret.expose().to_owned())

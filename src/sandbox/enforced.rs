@@ -7,7 +7,8 @@ impl Sandbox {
     /// What builds are bound by here: the subject, and what binds it or that nothing does.
     pub fn enforced(&self) -> Vec<(&'static str, String)> {
         let policy = self.policy();
-        let root = Level::here() == Level::Root;
+        let level = self.level().unwrap_or(Level::Off);
+        let root = level == Level::Root;
         let tree = if root { self.tree() } else { None };
         let groups = match tree {
             Some(Tree::V2(_)) => Some("control group (version 2)"),

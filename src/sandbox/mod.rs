@@ -10,14 +10,18 @@
 //! single-threaded to enter a user namespace. What of a network the command has is its
 //! [`Profile`]'s and the [`Policy`]'s choice.
 
+mod attacks;
 mod cgroup;
 mod disk;
 mod enforced;
 mod guard;
 mod helper;
+mod launch;
 mod level;
 mod limits;
+mod machine;
 mod network;
+mod outside;
 mod processes;
 mod refusal;
 mod remove;
@@ -30,12 +34,15 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::process::{Command, Stdio};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+pub use attacks::{Attack, Outcome};
 pub use helper::helper_main;
+pub use launch::Launch;
 pub use level::Level;
 pub use limits::{Limit, Limits};
 pub use network::{Contact, Network, PROXY_PORT, Place, Rules, Traffic, Upstream};
@@ -45,13 +52,12 @@ pub use root::Root;
 pub use stream::{Ended, Exit};
 pub use user::INNER_ID;
 
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use cgroup::Tree;
-use guard::{End, Guard};
+use guard::Guard;
 use limits::ProcessLimits;
+use machine::Answer;
 use network::proxy::Proxy;
 
 /// The name of the hidden subcommand that [`helper_main`] implements.
@@ -146,11 +152,14 @@ pub struct Spec {
 pub struct Sandbox {
     helper: PathBuf,
     policy: Policy,
+    /// Asked once; clones share the answer.
+    answer: Arc<OnceLock<Answer>>,
 }
 
 /// What an operator lets builds do and use.
 #[derive(Debug, Clone)]
 pub struct Policy {
+    pub isolation: Isolation,
     pub limits: Limits,
     pub network: Network,
     /// For [`Network::Proxy`].
@@ -161,9 +170,34 @@ pub struct Policy {
     pub cgroup_root: PathBuf,
 }
 
+/// Which level commands run at; as the setting `sandbox` names it, `auto` or `none`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// The strongest that the machine gives.
+    #[default]
+    Strongest,
+    /// Level 3, as where namespaces are refused.
+    Landlock,
+    /// Level 0.
+    Off,
+}
+
+impl FromStr for Isolation {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "auto" => Ok(Self::Strongest),
+            "none" => Ok(Self::Off),
+            _ => Err(()),
+        }
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            isolation: Isolation::default(),
             limits: Limits::default(),
             network: Network::Proxy,
             rules: Arc::default(),
@@ -180,6 +214,7 @@ impl Sandbox {
         Self {
             helper: helper.into(),
             policy: Policy::default(),
+            answer: Arc::default(),
         }
     }
 
@@ -189,7 +224,24 @@ impl Sandbox {
         Self { policy, ..self }
     }
 
-    /// Runs `true` in a sandbox made in `scratch`, to know before any work whether builds can run.
+    /// Makes the root directory `dir`, which must not exist, for this sandbox's commands.
+    ///
+    /// # Errors
+    /// The platform's: a file could not be made, or there is no sandbox to be had.
+    pub fn root(&self, dir: &Path) -> Result<Root, Error> {
+        Root::create_at(self.level()?, dir)
+    }
+
+    /// As [`Sandbox::probe`], for who wants to build or run what was built.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] also where an app can be looked at and no more.
+    pub fn probe_for_builds(&self, scratch: &Path) -> Result<(), Error> {
+        self.probe(scratch)?;
+        self.found()?.require_namespaces()
+    }
+
+    /// Runs `true` in a sandbox made in `scratch`, to know before any work whether there is one.
     ///
     /// # Errors
     /// [`Error::Refused`] where the machine does not allow it; the platform's fault.
@@ -201,7 +253,7 @@ impl Sandbox {
         if let Some(tree) = self.tree() {
             tree.sweep();
         }
-        let root = Root::create(&dir.path().join("root"))?;
+        let root = self.root(&dir.path().join("root"))?;
         root.hand_over()?;
         let spec = Spec {
             argv: vec!["/bin/sh".into(), "-c".into(), "exit 0".into()],
@@ -273,7 +325,7 @@ impl Sandbox {
     /// # Errors
     /// [`Error::TooWeak`] where the operator asks for more.
     pub fn level(&self) -> Result<Level, Error> {
-        let got = Level::here();
+        let got = self.found()?.level()?;
         match self.policy.require {
             Some(required) if got > required => Err(Error::TooWeak { got, required }),
             _ => Ok(got),
@@ -292,6 +344,11 @@ impl Sandbox {
         stdio: impl FnOnce(&mut Command),
     ) -> Result<Launch, Error> {
         let level = self.level()?;
+        match spec.profile {
+            Profile::Inspect => {}
+            Profile::Build => self.found()?.require_namespaces()?,
+            Profile::Run => self.found()?.require_own_root()?,
+        }
         let is_build = spec.profile != Profile::Run;
         // Joining a group takes milliseconds: for a look at an app the guard is enough.
         let tree = (spec.profile == Profile::Build && level == Level::Root)
@@ -304,7 +361,7 @@ impl Sandbox {
         let build = ProcessLimits::of_build(&self.policy.limits, group.is_none());
         let (limits, network) = match spec.profile {
             Profile::Inspect => (build, Network::Off),
-            Profile::Build => (build, self.policy.network),
+            Profile::Build => (build, self.network()?),
             Profile::Run => (ProcessLimits::default(), Network::Host),
         };
         let order = root.write_order(spec, limits, network, group.as_ref())?;
@@ -341,6 +398,18 @@ impl Sandbox {
         })
     }
 
+    /// How commands of [`Profile::Build`] are connected, as the build's log says it.
+    ///
+    /// # Errors
+    /// As [`Sandbox::level`].
+    pub fn network(&self) -> Result<Network, Error> {
+        self.level().map(|level| match level {
+            Level::Root | Level::Namespaces => self.policy.network,
+            Level::Landlock => Network::Off,
+            Level::Off => Network::Host,
+        })
+    }
+
     /// The control groups that can be made here.
     fn tree(&self) -> Option<Tree> {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -352,79 +421,5 @@ impl Sandbox {
             helper: self.helper.clone(),
             source,
         }
-    }
-}
-
-/// A started helper.
-#[derive(Debug)]
-pub struct Launch {
-    child: Child,
-    order: PathBuf,
-    /// With the limits that it watches; a build has one.
-    guard: Option<(Guard, Limits)>,
-    /// Serves for as long as the command may run.
-    _proxy: Option<Proxy>,
-}
-
-impl Launch {
-    /// The helper's process id, for passing signals on: it hands SIGTERM to all processes inside.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Kills all of it at once.
-    pub fn kill(&mut self) {
-        // An error means that it has ended already.
-        let _ = self.child.kill();
-    }
-
-    /// Waits for the end.
-    ///
-    /// # Errors
-    /// The sandbox could not be made: [`Error::Refused`].
-    pub fn wait(mut self) -> Result<Exit, Error> {
-        // The guard may still kill it, so it stays a zombie until the guard has ended.
-        let id = Pid::from_raw(self.child.id().cast_signed());
-        let ended = waitid(Id::Pid(id), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
-        let how = match ended.map_err(|errno| Error::io(&self.order)(errno.into()))? {
-            WaitStatus::Exited(_, 0) => End::Well,
-            _ => End::Badly,
-        };
-        let reached = self.guard.take().and_then(|(mut guard, limits)| {
-            let limit = guard.end(how)?;
-            Some((limit, limits.of(limit)))
-        });
-        let status = self.child.wait().map_err(Error::io(&self.order))?;
-        let exit = self.ended(status)?;
-        match reached {
-            Some((limit, value)) if !exit.is_success() => Err(Error::Limit { limit, value }),
-            _ => Ok(exit),
-        }
-    }
-
-    /// Whether it has ended.
-    ///
-    /// # Errors
-    /// As [`Launch::wait`].
-    pub fn try_wait(&mut self) -> Result<Option<Exit>, Error> {
-        match self.child.try_wait().map_err(Error::io(&self.order))? {
-            Some(status) => self.ended(status).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn ended(&self, status: ExitStatus) -> Result<Exit, Error> {
-        helper::read_refusal(&self.order).map_or_else(|| Ok(Exit::of(status)), Err)
-    }
-}
-
-impl Drop for Launch {
-    fn drop(&mut self) {
-        self.kill();
-        // Before the process id is given back; the group goes with the guard.
-        let guard = self.guard.take();
-        drop(guard);
-        let _ = self.child.wait();
-        helper::forget(&self.order);
     }
 }

@@ -10,7 +10,8 @@ pub(super) struct Usage {
     pub tasks: u64,
     /// What is not of files; pages that a fork shares count for each.
     pub private_bytes: u64,
-    ids: Vec<i32>,
+    /// The ancestor first.
+    pub ids: Vec<i32>,
 }
 
 impl Usage {

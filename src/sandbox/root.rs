@@ -20,10 +20,10 @@ use super::limits::ProcessLimits;
 use super::network::{Network, Traffic};
 use super::remove::remove_tree;
 use super::user::Outer;
-use super::{Error, Spec};
+use super::{Error, Level, Spec, outside};
 
 /// Directories that the command may write to.
-const WRITABLE: [&str; 5] = ["app", "cache", "env", "buildpacks", "tmp"];
+pub(super) const WRITABLE: [&str; 5] = ["app", "cache", "env", "buildpacks", "tmp"];
 /// Mount points and empty directories that a Linux program expects.
 const EXPECTED: [&str; 8] = ["dev", "proc", "etc", "run", "var", "var/tmp", "home", "mnt"];
 /// The host's system directories, shown read-only.
@@ -86,6 +86,7 @@ pub(super) struct Order {
     pub doors: Vec<PathBuf>,
     /// The uid and gid outside; none are the helper's own.
     pub outer_id: Option<u32>,
+    pub level: Level,
     pub spec: Spec,
 }
 
@@ -93,6 +94,7 @@ pub(super) struct Order {
 #[derive(Debug)]
 pub struct Root {
     dir: PathBuf,
+    level: Level,
     read_only: Vec<(PathBuf, PathBuf)>,
     traffic: Traffic,
     /// Shared by all views of the root: their commands run as one user.
@@ -100,16 +102,28 @@ pub struct Root {
 }
 
 impl Root {
-    /// Makes the directory `dir`, which must not exist, and all that belongs into it.
+    /// Makes the directory `dir`, which must not exist, and all that belongs into it, for a sandbox
+    /// with namespaces.
     ///
     /// # Errors
     /// The platform's: a file could not be made.
     pub fn create(dir: &Path) -> Result<Self, Error> {
+        Self::create_at(Level::with_namespaces(), dir)
+    }
+
+    /// The same for a level.
+    pub(super) fn create_at(level: Level, dir: &Path) -> Result<Self, Error> {
+        let outer = match level {
+            Level::Root => Outer::claim().map_err(Error::io(dir))?,
+            // Another user could not pass through the directories above this one.
+            Level::Namespaces | Level::Landlock | Level::Off => Outer::default(),
+        };
         let mut root = Self {
             dir: dir.to_owned(),
+            level,
             read_only: Vec::new(),
             traffic: Traffic::default(),
-            outer: Arc::new(Outer::claim().map_err(Error::io(dir))?),
+            outer: Arc::new(outer),
         };
         make_dir(dir)?;
         for name in WRITABLE.iter().chain(&EXPECTED) {
@@ -134,6 +148,7 @@ impl Root {
         read_only.push((dir.to_owned(), dir.to_owned()));
         Self {
             dir: self.dir.clone(),
+            level: self.level,
             read_only,
             traffic: self.traffic.clone(),
             outer: self.outer.clone(),
@@ -288,8 +303,13 @@ impl Root {
             limits,
             network,
             outer_id: self.outer.id,
+            level: self.level,
             doors: group.map(Group::doors).unwrap_or_default(),
-            spec: spec.clone(),
+            spec: if self.level.has_namespaces() {
+                spec.clone()
+            } else {
+                outside::translate(spec, &self.dir)
+            },
         };
         let text = serde_json::to_vec(&order).map_err(|e| Error::io(&path)(e.into()))?;
         // The environment may hold config vars: for nobody else's eyes.
@@ -303,6 +323,12 @@ impl Root {
         file.write_all(&text).map_err(Error::io(&path))?;
         Ok(path)
     }
+}
+
+/// The host's own small files of `/etc`, for commands that see no other.
+pub(super) fn etc_files() -> Vec<PathBuf> {
+    let file = |name: &&str| Path::new("/etc").join(name);
+    ETC_FILES.iter().map(file).collect()
 }
 
 /// Makes a directory with mode 755 whatever the umask.

@@ -11,6 +11,7 @@
 )]
 
 mod api;
+mod attack;
 mod buildpacks;
 mod cli;
 mod digests;
@@ -28,6 +29,7 @@ mod receiver_tls;
 mod running;
 mod sandbox;
 mod sandbox_attacks;
+mod sandbox_levels;
 mod server;
 mod site;
 mod wire;

@@ -3,106 +3,13 @@
 //! Where the tests themselves run as a plain user there is level 2 alone.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::site::{Ran, SLUGLINE, Site, eventually};
+use crate::attack::{Attack, Level, levels, running};
+use crate::site::{Ran, eventually};
 
 const CALLS: &str = include_str!("attacks/calls.c");
-
-/// The user that attacks at level 2.
-const NOBODY: u32 = 65_534;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Level {
-    Root,
-    PlainUser,
-}
-
-fn levels() -> &'static [Level] {
-    if nix::unistd::geteuid().is_root() {
-        &[Level::Root, Level::PlainUser]
-    } else {
-        &[Level::PlainUser]
-    }
-}
-
-/// An app whose `bin/compile` is an attack, and the machine's user that builds it.
-struct Attack {
-    site: Site,
-    level: Level,
-}
-
-impl Attack {
-    fn new(level: Level) -> Self {
-        let site = Site::without_server();
-        let out = site.path("out");
-        fs::create_dir(&out).unwrap();
-        fs::set_permissions(&out, fs::Permissions::from_mode(0o700)).unwrap();
-        let attack = Self { site, level };
-        if attack.drops() {
-            chown(&out, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
-        // The binary may lie where a plain user cannot look. A copy made by this process could be
-        // open for writing in what another test's thread forks meanwhile, and could not be started.
-        let copied = Command::new("cp")
-            .arg(SLUGLINE)
-            .arg(attack.binary())
-            .status();
-        assert!(copied.unwrap().success());
-        attack
-    }
-
-    /// Whether the plain user is another than the one that runs the tests.
-    fn drops(&self) -> bool {
-        self.level == Level::PlainUser && nix::unistd::geteuid().is_root()
-    }
-
-    fn binary(&self) -> PathBuf {
-        self.site.path("out/slugline")
-    }
-
-    fn command(&self, script: &str, files: &[(&str, &str)]) -> Command {
-        let app = self.site.path("app");
-        let bin = app.join("bin");
-        fs::create_dir_all(&bin).unwrap();
-        let script = format!("#!/bin/bash\n{script}\n");
-        for (name, text) in [
-            ("bin/detect", "#!/bin/sh\necho Attack\n"),
-            ("bin/compile", &script),
-        ]
-        .iter()
-        .chain(files)
-        {
-            fs::write(app.join(name), text).unwrap();
-            fs::set_permissions(app.join(name), fs::Permissions::from_mode(0o755)).unwrap();
-        }
-        let mut command = self.site.command(if self.drops() {
-            "setpriv".as_ref()
-        } else {
-            "env".as_ref()
-        });
-        if self.drops() {
-            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-        }
-        command
-            .arg(self.binary())
-            .args(["build", app.to_str().unwrap(), "--buildpack", "inline"])
-            .arg("--output")
-            .arg(self.site.path("out/slug.tgz"))
-            .env("TMPDIR", self.site.path("out"))
-            .env("HOME", self.site.path("out"))
-            .env("DATABASE_URL", "postgres://secret@db/x")
-            .stdin(Stdio::null());
-        command
-    }
-
-    /// What the attack printed; its exit code is its own affair.
-    fn run(&self, script: &str, files: &[(&str, &str)]) -> Ran {
-        Ran::new(self.command(script, files).output().unwrap())
-    }
-}
 
 #[test]
 fn system_calls() {
@@ -363,16 +270,6 @@ fn a_daemon_that_ignores_sigterm_and_holds_stdout() {
     }
 }
 
-/// Processes of the machine whose first argument is this.
-fn running(name: &str) -> usize {
-    let is = |entry: &fs::DirEntry| {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).next() == Some(name.as_bytes())
-    };
-    let all = fs::read_dir("/proc").unwrap().flatten();
-    all.filter(is).count()
-}
-
 #[test]
 fn a_killed_builder_leaves_nothing_running() {
     for level in levels() {
@@ -462,30 +359,11 @@ fn what_is_required_and_not_given_stops_a_build() {
         );
         match level {
             Level::Root => assert!(ran.success().stderr.contains("Isolation: level 1 (root)")),
-            Level::PlainUser => {
+            Level::PlainUser | Level::Landlock => {
                 let said = ran.failure(3).stderr;
                 assert!(said.contains("sandbox_require asks for level 1"), "{said}");
                 assert!(!said.contains("----->"), "{said}");
             }
-        }
-    }
-}
-
-#[test]
-fn the_doctor_says_what_is_enforced() {
-    for level in levels() {
-        let attack = Attack::new(*level);
-        let build = attack.command("true", &[]);
-        let arguments = build.get_args().take_while(|argument| *argument != "build");
-        let mut command = attack.site.command(build.get_program().as_ref());
-        command
-            .args(arguments)
-            .arg("doctor")
-            .env("TMPDIR", attack.site.path("out"));
-        let said = Ran::new(command.output().unwrap()).success().stdout;
-        for subject in ["files", "kernel", "network", "memory", "tasks", "disk"] {
-            let is = |line: &str| line.split_whitespace().next() == Some(subject);
-            assert!(said.lines().any(is), "{level:?}: {subject} in {said}");
         }
     }
 }

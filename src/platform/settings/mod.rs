@@ -21,7 +21,7 @@ pub use value::PublicUrl;
 use value::{StackName, build_env, list, number, parsed, scalar};
 
 use crate::config::ConfigVars;
-use crate::sandbox::{Level, Limits as BuildLimits, Network, Place as NetworkPlace};
+use crate::sandbox::{Isolation, Level, Limits as BuildLimits, Network, Place as NetworkPlace};
 use crate::store::BucketUrl;
 
 /// The name of the file, inside of the server's data directory.
@@ -44,7 +44,7 @@ const OTHER_VARIABLES: &[&str] = &[
 
 /// The settings' names in the file; the variables are these in capitals, the command line's
 /// options these with `-` for `_`.
-pub const NAMES: [&str; 25] = [
+pub const NAMES: [&str; 26] = [
     "behind_proxy",
     "bucket",
     "build_cpu_percent",
@@ -64,6 +64,7 @@ pub const NAMES: [&str; 25] = [
     "network_only",
     "public_url",
     "push_limit_bytes",
+    "sandbox",
     "sandbox_require",
     "slug_limit_bytes",
     "slug_warning_bytes",
@@ -138,6 +139,8 @@ pub struct Settings {
     /// What builds may reach in refused ranges; see [`sandbox::Rules`](crate::sandbox::Rules).
     pub network_allow: Vec<NetworkPlace>,
     pub network_only: Vec<NetworkPlace>,
+    /// Whether builds are isolated at all.
+    pub isolation: Isolation,
     /// The least isolation that builds are started with.
     pub sandbox_require: Option<Level>,
 }
@@ -165,6 +168,7 @@ impl Settings {
             network: Network::Proxy,
             network_allow: Vec::new(),
             network_only: Vec::new(),
+            isolation: Isolation::default(),
             sandbox_require: None,
         }
     }
@@ -258,8 +262,9 @@ impl Settings {
             "network" => self.network = parsed(value, place, "off, proxy or host")?,
             "network_allow" => self.network_allow = list(value, place, PLACES)?,
             "network_only" => self.network_only = list(value, place, PLACES)?,
+            "sandbox" => self.isolation = parsed(value, place, "auto or none")?,
             "sandbox_require" => {
-                self.sandbox_require = Some(parsed(value, place, "root or namespaces")?);
+                self.sandbox_require = Some(parsed(value, place, "root, namespaces or landlock")?);
             }
             "behind_proxy" => self.behind_proxy = parsed(value, place, "true or false")?,
             "build_env" => self.build_env = build_env(value, place)?,
@@ -398,6 +403,7 @@ create_on_push: true
 network: host
 network_allow: 10.0.0.0/8, mirror.internal:443
 network_only: ['*.example.com']
+sandbox: none
 sandbox_require: root
 listen: '[::]:80'
 log_format: json
@@ -445,6 +451,7 @@ tls_key: /etc/slugline/key.pem
                 .to_vec(),
             network_only: vec!["*.example.com".parse().unwrap()],
             sandbox_require: Some(Level::Root),
+            isolation: Isolation::Off,
         };
         assert_eq!(of_file(text).unwrap(), expected);
         for name in NAMES {

@@ -16,7 +16,8 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{Gid, Uid, chdir, execve};
 
 use super::filter::Filter;
-use super::{Step, at};
+use super::{Step, at, confined};
+use crate::sandbox::Level;
 use crate::sandbox::limits::ProcessLimits;
 use crate::sandbox::root::Order;
 use crate::sandbox::user::INNER_ID;
@@ -26,10 +27,10 @@ pub(super) fn become_command(order: &Order, filter: &Filter, signals: &SigSet) -
     if order.spec.argv.is_empty() {
         return Err(at("start the command")("it is empty"));
     }
-    drop_bounding_set()?;
+    drop_bounding_set(order.level)?;
     set_limits(&order.limits)?;
     leave_the_terminal()?;
-    drop_privilege()?;
+    drop_privilege(order.level)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     chdir(order.spec.cwd.as_str()).map_err(at(format!("enter {}", order.spec.cwd)))?;
     sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(signals), None).map_err(at("unblock signals"))?;
@@ -54,6 +55,9 @@ pub(super) fn become_command(order: &Order, filter: &Filter, signals: &SigSet) -
     let env = env
         .collect::<Result<Vec<_>, _>>()
         .map_err(at("read the environment"))?;
+    if order.level == Level::Landlock {
+        confined::confine(order)?;
+    }
     filter.apply()?;
     let name = &order.spec.argv[0];
     let mut last = Errno::ENOENT;
@@ -68,7 +72,7 @@ pub(super) fn become_command(order: &Order, filter: &Filter, signals: &SigSet) -
 }
 
 /// Takes every capability out of what any later program could get.
-fn drop_bounding_set() -> Step<()> {
+fn drop_bounding_set(level: Level) -> Step<()> {
     for capability in 0..=libc::c_ulong::from(u8::MAX) {
         // SAFETY: passes numbers only.
         let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
@@ -76,6 +80,8 @@ fn drop_bounding_set() -> Step<()> {
             Ok(_) => {}
             // The kernel knows no more.
             Err(Errno::EINVAL) if capability > 0 => return Ok(()),
+            // A plain user outside of namespaces has none to give, and gets none from here on.
+            Err(Errno::EPERM) if !level.has_namespaces() => return Ok(()),
             Err(errno) => return Err(at("drop capabilities")(errno)),
         }
     }
@@ -94,12 +100,14 @@ fn leave_the_terminal() -> Step<()> {
         .map_err(at("make a session"))
 }
 
-fn drop_privilege() -> Step<()> {
-    let (uid, gid) = (Uid::from_raw(INNER_ID), Gid::from_raw(INNER_ID));
+fn drop_privilege(level: Level) -> Step<()> {
     // Refused where the map was written without privilege; the outer groups then stay, unmapped.
     let _ = nix::unistd::setgroups(&[]);
-    nix::unistd::setresgid(gid, gid, gid).map_err(at("become the build's group"))?;
-    nix::unistd::setresuid(uid, uid, uid).map_err(at("become the build's user"))?;
+    if level.has_namespaces() {
+        let (uid, gid) = (Uid::from_raw(INNER_ID), Gid::from_raw(INNER_ID));
+        nix::unistd::setresgid(gid, gid, gid).map_err(at("become the build's group"))?;
+        nix::unistd::setresuid(uid, uid, uid).map_err(at("become the build's user"))?;
+    }
     drop_capabilities()?;
     nix::sys::prctl::set_no_new_privs().map_err(at("give up new privileges"))
 }

@@ -14,6 +14,7 @@ use seccompiler::{
 };
 
 use super::{Step, at};
+use crate::sandbox::Level;
 
 /// Denied with any arguments.
 const DENIED: &[libc::c_long] = &[
@@ -73,6 +74,46 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_iopl,
 ];
 
+/// Besides, where there are no namespaces and Landlock has no word on it: sockets of any kind, what
+/// the machine's processes share without names in a file system, and what changes a file or another
+/// process of the same user by its name alone.
+const DENIED_OUTSIDE: &[libc::c_long] = &[
+    libc::SYS_fchmodat,
+    libc::SYS_fchmodat2,
+    libc::SYS_fchownat,
+    libc::SYS_inotify_add_watch,
+    libc::SYS_ioprio_set,
+    libc::SYS_lremovexattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    libc::SYS_mq_open,
+    libc::SYS_msgget,
+    libc::SYS_removexattr,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_semget,
+    libc::SYS_setpriority,
+    libc::SYS_setxattr,
+    libc::SYS_shmget,
+    libc::SYS_socket,
+    libc::SYS_truncate,
+    libc::SYS_utimensat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+];
+
 /// Answered as by a kernel that does not have them; their callers then take another way.
 const ABSENT: &[libc::c_long] = &[
     // Its flags are in memory, where no filter can look; the C library then uses clone.
@@ -103,11 +144,14 @@ const X32_BIT: u32 = 0x4000_0000;
 pub(super) struct Filter(Vec<BpfProgram>);
 
 impl Filter {
-    pub(super) fn compile() -> Step<Self> {
+    pub(super) fn compile(level: Level) -> Step<Self> {
+        if level == Level::Off {
+            return Ok(Self(Vec::new()));
+        }
         let programs = || -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
             let absent = ABSENT.iter().map(|call| (*call, Vec::new())).collect();
             let mut programs = vec![
-                program(denied()?, libc::EPERM)?,
+                program(denied(level)?, libc::EPERM)?,
                 program(absent, libc::ENOSYS)?,
             ];
             #[cfg(target_arch = "x86_64")]
@@ -136,7 +180,7 @@ fn program(rules: Rules, errno: i32) -> Result<BpfProgram, seccompiler::BackendE
     SeccompFilter::new(rules, SeccompAction::Allow, answer, arch)?.try_into()
 }
 
-fn denied() -> Result<Rules, seccompiler::BackendError> {
+fn denied(level: Level) -> Result<Rules, seccompiler::BackendError> {
     let mut rules: Rules = DENIED.iter().map(|call| (*call, Vec::new())).collect();
     let user_namespace = u64::from(libc::CLONE_NEWUSER.unsigned_abs());
     for call in [libc::SYS_clone, libc::SYS_unshare] {
@@ -157,6 +201,14 @@ fn denied() -> Result<Rules, seccompiler::BackendError> {
         libc::SYS_ioctl,
         requests.into_iter().collect::<Result<_, _>>()?,
     );
+    if !level.has_namespaces() {
+        // Another process's limits and processors: only one's own are named by 0.
+        let other = || when(&[(0, SeccompCmpOp::Ne, 0)]);
+        for call in [libc::SYS_prlimit64, libc::SYS_sched_setaffinity] {
+            rules.insert(call, vec![other()?]);
+        }
+        rules.extend(DENIED_OUTSIDE.iter().map(|call| (*call, Vec::new())));
+    }
     Ok(rules)
 }
 

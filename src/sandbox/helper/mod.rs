@@ -17,6 +17,7 @@
 )]
 
 mod command;
+mod confined;
 mod filter;
 mod mounts;
 mod namespaces;
@@ -59,8 +60,15 @@ fn at<E: std::fmt::Display>(step: impl Into<String>) -> impl FnOnce(E) -> Refusa
     }
 }
 
+/// In the place of an order: to say what this machine gives.
+pub(super) const PROBE: &str = "probe";
+
 /// The body of the hidden subcommand: carries out the order in the file `order`, and never returns.
 pub fn helper_main(order: &Path) -> ! {
+    if order == Path::new(PROBE) {
+        let told = serde_json::to_writer(io::stdout(), &confined::probe());
+        std::process::exit(i32::from(told.is_err()));
+    }
     let code = match supervise(order) {
         Ok(code) => code,
         Err(refusal) => {
@@ -104,13 +112,15 @@ fn supervise(path: &Path) -> Step<i32> {
     // The file holds the environment: it has served.
     let _ = fs::remove_file(path);
     let signals = block_signals()?;
-    let filter = Filter::compile()?;
+    let filter = Filter::compile(order.level)?;
     for door in &order.doors {
         // Zero is whoever writes it.
         fs::write(door, "0").map_err(at("join the build's control group"))?;
     }
-    enter_namespaces(order.network, order.outer_id)?;
-    network::set_up(order.network)?;
+    if order.level.has_namespaces() {
+        enter_namespaces(order.network, order.outer_id)?;
+        network::set_up(order.network)?;
+    }
     // After the maps are written, which takes the right to our own /proc: from here on nobody may
     // trace this process or read its memory, whatever uid he has.
     nix::sys::prctl::set_dumpable(false).map_err(at("close the helper to tracers"))?;
@@ -195,11 +205,16 @@ fn wait_for(signals: &SigSet, child: Pid, pass_on: impl Fn(Signal)) -> i32 {
     }
 }
 
-/// Pid 1 inside: makes the root, starts the command, reaps, ends with the command's exit code.
+/// Pid 1 inside, or the reaper where there is no inside: makes the root, starts the command, reaps, ends with the command's exit code.
 fn init(order: &Order, filter: &Filter, lifeline: &io::PipeWriter) -> Step<i32> {
-    sethostname("slugline").map_err(at("set the host name"))?;
-    make_root(order)?;
-    die_with_parent()?;
+    let has_namespaces = order.level.has_namespaces();
+    if has_namespaces {
+        sethostname("slugline").map_err(at("set the host name"))?;
+        make_root(order)?;
+        die_with_parent()?;
+    } else {
+        confined::become_reaper()?;
+    }
     if is_closed(lifeline) {
         return Err(at("find the supervisor")("it has ended"));
     }
@@ -214,10 +229,19 @@ fn init(order: &Order, filter: &Filter, lifeline: &io::PipeWriter) -> Step<i32> 
             let _ = io::stderr().write_all(error.as_bytes());
             std::process::exit(127)
         }
-        ForkResult::Parent { child } => Ok(wait_for(&signals, child, |signal| {
-            // As a dyno manager does: every process inside gets it.
-            let _ = kill(Pid::from_raw(-1), signal);
-        })),
+        ForkResult::Parent { child } if has_namespaces => {
+            Ok(wait_for(&signals, child, |signal| {
+                // As a dyno manager does: every process inside gets it.
+                let _ = kill(Pid::from_raw(-1), signal);
+            }))
+        }
+        ForkResult::Parent { child } => {
+            let code = wait_for(&signals, child, |_| {
+                let _ = kill(child, Signal::SIGKILL);
+            });
+            confined::end_descendants();
+            Ok(code)
+        }
     }
 }
 

@@ -17,8 +17,7 @@ use crate::sandbox::user::INNER_ID;
 pub(super) fn make_root(order: &Order) -> Step<()> {
     let none = None::<&str>;
     let root = &order.root;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-        .map_err(at("make the mounts private"))?;
+    make_private()?;
     bind(root, root)?;
     set_attributes(root, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV, 0)?;
     // What is shown read-only later must not hide what is mounted below it: parents come first.
@@ -38,6 +37,13 @@ pub(super) fn make_root(order: &Order) -> Step<()> {
     pivot_root(".", ".").map_err(at("make the directory the root"))?;
     umount2(".", MntFlags::MNT_DETACH).map_err(at("leave the host's root"))?;
     chdir("/").map_err(at("enter the root"))
+}
+
+/// Keeps the mounts of this namespace from the host's, and the host's later ones from this.
+pub(super) fn make_private() -> Step<()> {
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .map_err(at("make the mounts private"))
 }
 
 fn bind(from: &Path, to: &Path) -> Step<()> {

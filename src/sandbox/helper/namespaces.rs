@@ -11,16 +11,22 @@ use super::{Step, at};
 use crate::sandbox::network::Network;
 use crate::sandbox::user::INNER_ID;
 
-/// Makes user, mount, pid, ipc, uts and cgroup namespaces, and a network's unless it is the host's; the pid namespace begins with the next fork.
-pub(super) fn enter_namespaces(network: Network, outer_id: Option<u32>) -> Step<()> {
-    let (uid, gid) = (geteuid(), getegid());
+/// The namespaces of a command.
+pub(super) fn all(network: bool) -> CloneFlags {
     let rest = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
     let mut flags = CloneFlags::CLONE_NEWUSER | rest;
-    flags.set(CloneFlags::CLONE_NEWNET, network != Network::Host);
+    flags.set(CloneFlags::CLONE_NEWNET, network);
+    flags
+}
+
+/// Makes user, mount, pid, ipc, uts and cgroup namespaces, and a network's unless it is the host's; the pid namespace begins with the next fork.
+pub(super) fn enter_namespaces(network: Network, outer_id: Option<u32>) -> Step<()> {
+    let (uid, gid) = (geteuid(), getegid());
+    let flags = all(network != Network::Host);
     if let Some(id) = outer_id {
         unshare_mapped_from_outside(flags, id)?;
     } else {
