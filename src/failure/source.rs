@@ -48,8 +48,6 @@ fn receive(error: &receive::Error) -> Draft {
                 .found(sentence(error))
                 .remedy("Check your repository with git fsck --strict.")
         }
-        E::Shallow => Draft::caller("shallow", "The push comes from a shallow clone whose history is missing here.")
-            .remedy("Fetch the rest and push again:\n  git fetch --unshallow"),
         E::TipMissing { .. } | E::TipKind { .. } => Draft::caller("ref_invalid", sentence(error)).remedy("Push branches that name commits."),
         E::Stale { .. } => Draft::caller("stale", sentence(error)).remedy("Fetch, look at what changed, and push again."),
     }

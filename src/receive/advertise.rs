@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gix_packetline::blocking_io::encode;
 
-use super::{Error, git_error, open};
+use super::{Error, git_error, open, shallow};
 
 /// `ofs-delta` is not only a saving: without it clients name a delta's base by id, and completing
 /// such a pack from the repository costs several times its size.
@@ -22,7 +22,10 @@ const AGENT: &str = concat!("slugline/", env!("CARGO_PKG_VERSION"));
 /// The machine's fault: the refs cannot be read, or nobody reads what is written.
 pub fn advertise(repo_dir: &Path, out: &mut dyn Write) -> Result<(), Error> {
     let repo = open(repo_dir)?;
-    let lines = lines(&repo, repo_dir)?;
+    let mut lines = lines(&repo, repo_dir)?;
+    for border in shallow::read(repo_dir)? {
+        lines.push(format!("shallow {border}").into_bytes());
+    }
     let hash = repo.object_hash();
     let capabilities = format!("{CAPABILITIES} object-format={hash} agent={AGENT}");
     write(&lines, &capabilities, out).map_err(|source| Error::Write { source })

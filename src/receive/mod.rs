@@ -26,6 +26,7 @@ mod real_client;
 mod refs;
 mod report;
 mod request;
+mod shallow;
 mod side_band;
 mod special;
 mod stream;
@@ -197,9 +198,6 @@ pub enum Error {
     /// An object is not of the kind that the one which names it says.
     #[error("the object {id} is a {kind} where something names it as another kind")]
     WrongKind { id: ObjectId, kind: Kind },
-    /// A shallow clone pushes commits whose parents nobody has.
-    #[error("shallow update not allowed; run git fetch --unshallow and push again")]
-    Shallow,
     /// The commit or object that a ref should name is missing.
     #[error("the object {id} for {name} is missing")]
     TipMissing { name: String, id: ObjectId },

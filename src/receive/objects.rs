@@ -4,7 +4,7 @@
 //! Looking at the new objects alone is enough, since what is in the repository came the same way:
 //! each object that it has, it has with all that it names.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -16,9 +16,10 @@ use gix::progress::Discard;
 use gix_pack::index::traverse::{SafetyCheck, with_index};
 
 use super::special::Special;
-use super::{Command, Error, Limits, Request, fsck, git_error, tree};
+use super::{Command, Error, Limits, fsck, git_error, tree};
 
-/// Checks every object of the pack with this index.
+/// Checks every object of the pack with this index; gives those of the commits `shallow` whose
+/// parents nobody has.
 ///
 /// `odb` has the objects of the pack and of the repository.
 ///
@@ -28,9 +29,10 @@ pub(super) fn check_pack(
     index: &Path,
     hash: gix::hash::Kind,
     odb: &gix::odb::HandleArc,
+    shallow: &[ObjectId],
     limits: &Limits,
     stop: &AtomicBool,
-) -> Result<(), Error> {
+) -> Result<Vec<ObjectId>, Error> {
     let bundle = gix_pack::Bundle::at(index, hash).map_err(git_error("opening", index))?;
     let count = bundle.index.num_objects() as usize;
     let pack = Pack {
@@ -42,6 +44,8 @@ pub(super) fn check_pack(
             .take(count)
             .collect(),
         special: Mutex::default(),
+        shallow: shallow.iter().copied().collect(),
+        borders: Mutex::default(),
         first_error: Mutex::new(None),
     };
     let visitor = Visitor {
@@ -89,7 +93,12 @@ pub(super) fn check_pack(
             source,
         })?;
     pack.check_kinds()?;
-    pack.check_special(odb)
+    pack.check_special(odb)?;
+    let borders = pack
+        .borders
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    Ok(borders.into_iter().collect())
 }
 
 /// Checks that what each ref is to name exists, and that branches name commits.
@@ -119,14 +128,6 @@ pub(super) fn check_tips(
     Ok(())
 }
 
-/// Says of a push from a shallow clone that its border is why something is missing.
-pub(super) fn explain(error: Error, request: &Request) -> Error {
-    match error {
-        Error::Missing { by, .. } if request.shallow.contains(&by) => Error::Shallow,
-        other => other,
-    }
-}
-
 /// The new objects, seen by all threads.
 struct Pack<'a> {
     index: &'a gix_pack::index::File,
@@ -136,6 +137,10 @@ struct Pack<'a> {
     named_as: Vec<AtomicU8>,
     /// Files that git itself reads, by their ids.
     special: Mutex<HashSet<(ObjectId, Special)>>,
+    /// Commits that may be without their parents, since the client's history ends there.
+    shallow: HashSet<ObjectId>,
+    /// Those of them that are.
+    borders: Mutex<BTreeSet<ObjectId>>,
     first_error: Mutex<Option<Error>>,
 }
 
@@ -229,7 +234,14 @@ impl Visitor<'_> {
                     fsck::commit(data, id.kind()).map_err(|reason| malformed(reason.to_owned()))?;
                 self.require(&commit.tree, Kind::Tree, id)?;
                 for parent in commit.parents {
-                    self.require(&parent, Kind::Commit, id)?;
+                    match self.require(&parent, Kind::Commit, id) {
+                        Err(Error::Missing { .. }) if self.pack.shallow.contains(&id) => {
+                            let borders = self.pack.borders.lock();
+                            let mut borders = borders.unwrap_or_else(PoisonError::into_inner);
+                            borders.insert(id);
+                        }
+                        checked => checked?,
+                    }
                 }
                 Ok(())
             }

@@ -13,7 +13,9 @@ use std::sync::atomic::AtomicBool;
 
 use crate::fault::{Faults, Step};
 
-use super::{Error, Limits, Request, ingest, io_error, objects, open_objects, sync_dir, sync_file};
+use super::{
+    Error, Limits, Request, ingest, io_error, objects, open_objects, shallow, sync_dir, sync_file,
+};
 
 const PREFIX: &str = "incoming-";
 
@@ -59,8 +61,8 @@ impl Quarantine {
         faults.reach(Step::Pack);
         let odb = open_objects(&quarantine.dir, hash)?;
         if let Some(index) = index {
-            objects::check_pack(&index, hash, &odb, limits, stop)
-                .map_err(|error| objects::explain(error, request))?;
+            let borders = objects::check_pack(&index, hash, &odb, &request.shallow, limits, stop)?;
+            shallow::write(&quarantine.dir, &borders)?;
         }
         objects::check_tips(&request.commands, &odb, repo_dir)?;
         faults.reach(Step::Objects);
@@ -114,6 +116,7 @@ impl Quarantine {
                 .map_err(io_error("making read-only", &file))?;
             sync_file(&file)?;
         }
+        shallow::sync(&self.dir)?;
         for dir in [self.pack_dir(), self.dir.join("info")] {
             // Gone where the removal after a promotion was cut short.
             if dir.exists() {
@@ -144,6 +147,8 @@ impl Quarantine {
     /// The machine's fault; the quarantine is then still there.
     pub fn promote(mut self) -> Result<(), Error> {
         self.keep()?;
+        // Before the commits are there: git takes no offence at borders of unknown commits.
+        shallow::join(&self.dir, &self.repo_dir)?;
         let to = self.objects().join("pack");
         // A pack without an index is not seen; an index without its pack would be an error.
         for (suffix, step) in [("pack", Step::PackMoved), ("idx", Step::IndexMoved)] {
@@ -245,6 +250,7 @@ pub fn sweep(repo_dir: &Path, keep: &[&str]) -> Result<usize, Error> {
     let mut locks = vec![
         repo_dir.join("packed-refs.lock"),
         repo_dir.join("HEAD.lock"),
+        repo_dir.join("shallow.lock"),
     ];
     while let Some(dir) = open.pop() {
         for path in list(&dir)? {

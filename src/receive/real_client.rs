@@ -192,7 +192,7 @@ fn refusals_are_shown() {
 }
 
 #[test]
-fn a_shallow_clone_pushes_what_fits_and_hears_why_not() {
+fn a_shallow_clone_pushes_its_borders() {
     let case = Case::new();
     commit_file(&case.source, "x", "x");
     let clone = case.dir.path().join("clone");
@@ -200,11 +200,41 @@ fn a_shallow_clone_pushes_what_fits_and_hears_why_not() {
     let path = clone.to_str().unwrap();
     git(case.dir.path(), &["clone", "-q", "--depth=1", &url, path]);
     let said = case.push_from(&clone, &["main"]);
-    assert!(
-        said.progress.contains("shallow update not allowed"),
-        "{}",
-        said.progress
+    assert_eq!(said.status, "ok refs/heads/main\n");
+    let border = case.id("main");
+    let shallow = std::fs::read_to_string(case.repo.join("shallow")).unwrap();
+    assert_eq!(shallow, format!("{border}\n"));
+    git(&case.repo, &["fsck", "--strict"]);
+    // Whoever has more may push on, and a clone of it is shallow.
+    let longer = commit_file(&case.source, "z", "z");
+    assert_eq!(case.push(&["main"]).status, "ok refs/heads/main\n");
+    assert_eq!(case.id("main"), longer);
+    git(&case.repo, &["fsck", "--strict"]);
+    let again = case.dir.path().join("again");
+    let url = format!("file://{}", case.repo.display());
+    git(
+        case.dir.path(),
+        &["clone", "-q", &url, again.to_str().unwrap()],
     );
+    assert_eq!(
+        git(&again, &["rev-parse", "--is-shallow-repository"]),
+        "true\n"
+    );
+    // A client with the whole history takes the server's for whole, too, and leaves out what is
+    // below the border, as it does with git's own server.
+    let said = case.push(&["main~2:refs/heads/old"]);
+    assert_eq!(said.status, "error refs/heads/old unpacker error\n");
+    git(&case.repo, &["fsck", "--strict"]);
+}
+
+#[test]
+fn a_shallow_clone_pushes_on_what_is_known() {
+    let case = Case::new();
+    commit_file(&case.source, "x", "x");
+    let clone = case.dir.path().join("clone");
+    let url = format!("file://{}", case.source.display());
+    let path = clone.to_str().unwrap();
+    git(case.dir.path(), &["clone", "-q", "--depth=1", &url, path]);
     case.push(&["main"]);
     let next = commit_file(&clone, "y", "y");
     assert_eq!(

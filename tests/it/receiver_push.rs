@@ -115,6 +115,34 @@ fn a_push_can_be_released_later() {
 }
 
 #[test]
+fn a_shallow_clone_deploys() {
+    let site = Site::new();
+    let app = site.app("hello", "nodejs_http");
+    for n in 0..3 {
+        app.write("note", &format!("{n}\n"));
+        app.commit(&format!("Commit {n}"));
+    }
+    let source = format!("file://{}", app.dir.display());
+    let root = site.path("");
+    site.git_in(
+        &root,
+        &["clone", "--quiet", "--depth=2", &source, "shallow"],
+    )
+    .success();
+    let dir = site.path("shallow");
+    push(&site, &dir, &["main"]).success();
+    std::fs::write(dir.join("note"), "after\n").unwrap();
+    site.git_in(&dir, &["commit", "--quiet", "-am", "After"])
+        .success();
+    let pushed = push(&site, &dir, &["main"]).success();
+    assert!(pushed.stderr.contains("Released v3"), "{}", pushed.stderr);
+    let bare = site.bare("hello");
+    site.git_in(&bare, &["fsck", "--strict"]).success();
+    let count = site.git_in(&bare, &["rev-list", "--count", "main"]);
+    assert_eq!(count.success().stdout, "3\n");
+}
+
+#[test]
 fn a_slug_can_be_released_again() {
     let site = Site::new();
     let dir = site.app("hello", "nodejs_http").dir;
