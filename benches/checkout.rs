@@ -5,6 +5,7 @@ mod support;
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use gix::ObjectId;
@@ -40,8 +41,10 @@ fn commit(criterion: &mut Criterion) {
     std::fs::create_dir(&repo).expect("made");
     let head = source(&repo);
     let limits = Limits::default();
-    let write =
-        |dest: &Path| checkout::commit(&repo, None, head, dest, &limits).expect("checked out");
+    let write = |dest: &Path| {
+        checkout::commit(&repo, None, head, dest, &limits, &AtomicBool::new(false))
+            .expect("checked out")
+    };
 
     let dest = tempfile::tempdir_in(dir.path()).expect("made");
     let done = write(dest.path());

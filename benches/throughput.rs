@@ -16,6 +16,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,13 +24,13 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use gix::ObjectId;
 use slugline::buildpack::Reference;
-use slugline::compile::cache;
 use slugline::config::ConfigVars;
 use slugline::digest::Digest;
 use slugline::output::Output;
 use slugline::pack;
 use slugline::pipeline::{self, Build, Built, Machine, Source};
 use slugline::sandbox::{Watch, remove_tree};
+use slugline::stack::Stack;
 use slugline::store::Store;
 use support::{git, median};
 
@@ -204,9 +205,12 @@ impl<'a> Bench<'a> {
         ensure!(warm.record.digest == digest, "the cache changed the slug");
         store.remove(&digest)?;
         for other in &builders[1..] {
-            let kept = other.join("cache");
-            fs::create_dir(&kept).context("making a cache")?;
-            cache::restore(&first.join("cache"), &kept, &machine.stack)?;
+            let copied = Command::new("cp")
+                .arg("-a")
+                .args([first.join("cache"), other.join("cache")])
+                .status()
+                .context("running cp")?;
+            ensure!(copied.success(), "the cache was not copied");
         }
         Ok(Self {
             app,
@@ -259,6 +263,7 @@ fn build(app: &App, machine: &Machine, dir: &Path, store: &Store) -> Result<(Bui
             quarantine: None,
             commit: app.commit,
         },
+        stack: Stack::of_host(machine.stack.clone()),
         version: None,
         buildpacks: app.buildpacks.clone(),
         layout: slugline::app::Layout::default(),

@@ -8,7 +8,7 @@
 //! - stages: [`receive`], [`checkout`], [`detect`], [`compile`], [`pack`], [`store`]
 //! - tools: [`fetch`], [`sandbox`]
 //! - vocabulary: [`app`], [`buildpack`], [`config`], [`digest`], [`fault`], [`output`],
-//!   [`procfile`], [`release`], [`slug`]
+//!   [`procfile`], [`release`], [`slug`], [`stack`]
 
 pub mod app;
 pub mod buildpack;
@@ -33,4 +33,5 @@ pub mod receive;
 pub mod release;
 pub mod sandbox;
 pub mod slug;
+pub mod stack;
 pub mod store;

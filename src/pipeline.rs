@@ -29,12 +29,13 @@ use process_types::{discover, read_procfile};
 use crate::app::Layout;
 use crate::buildpack::{Misspelt, Reference, Staged};
 use crate::checkout::{self, Directory};
-use crate::compile::cache::{self, Restored};
+use crate::compile::cache::{self, Maker, Restored};
 use crate::compile::{self, Compiler};
 use crate::config::ConfigVars;
 use crate::output::Output;
-use crate::sandbox::{Contact, Root, Sandbox, Watch};
+use crate::sandbox::{Cancel, Contact, Root, Sandbox, Watch};
 use crate::slug::{self, SlugRecord, UsedBuildpack};
+use crate::stack::{Stack, StackName};
 use crate::store::Store;
 
 /// Where the tree to build comes from.
@@ -54,6 +55,8 @@ pub enum Source<'a> {
 /// All that decides a build.
 pub struct Build<'a> {
     pub source: Source<'a>,
+    /// What it is built on.
+    pub stack: Stack,
     /// What the caller says of the version; a commit's id stands for itself.
     pub version: Option<String>,
     /// In order; empty means that the built-in ones are asked.
@@ -75,8 +78,8 @@ pub struct Build<'a> {
 #[derive(Debug, Clone)]
 pub struct Machine {
     pub sandbox: Sandbox,
-    /// Such as `debian-12`.
-    pub stack: String,
+    /// The name of its own stack, such as `debian-12`.
+    pub stack: StackName,
     /// The operator's own variables for builds: mirrors, certificates.
     pub env: ConfigVars,
     pub limits: Limits,
@@ -138,7 +141,6 @@ pub enum Error {
 ///
 /// # Errors
 /// The stage's error is in the chain; the app's kept cache and the store's other slugs are untouched.
-#[expect(clippy::too_many_lines, reason = "the sentence, on one page")]
 pub fn build(
     job: Build<'_>,
     machine: &Machine,
@@ -147,28 +149,15 @@ pub fn build(
     out: &mut Output<'_>,
 ) -> Result<Built> {
     let mut phases = Phases::default();
-    let root = machine
-        .sandbox
-        .root(&job.scratch.join("root"))
-        .context("preparing the build's root")?;
-    out.step(&format!("Building on the {} stack", machine.stack))?;
-    let level = machine.sandbox.level()?;
-    let network = machine.sandbox.network()?;
-    out.detail(&format!("Isolation: {level}, network: {network}"))?;
-
+    let stack = &job.stack;
+    let root = make_root(job.scratch, stack, machine, out)?;
     let place = Place::new(&job.layout, &root);
     let checkout = phases.time("checkout", || {
-        place.fill(job.source, &job.layout, &root, &machine.limits)
+        let stop = watch.cancel.flag();
+        place.fill(job.source, &job.layout, &root, &machine.limits, stop)
     })?;
     let Directory { checkout, changed } = checkout;
-    if changed > 0 {
-        let files = if changed == 1 {
-            "1 tracked file differs"
-        } else {
-            &format!("{changed} tracked files differ")
-        };
-        out.detail(&format!("{files} from HEAD; what is on disk is built"))?;
-    }
+    name_changed(changed, out)?;
     prune(&place.host, out)?;
     // A malformed Procfile should not cost its author the time of a build.
     read_procfile(&place.host.join("Procfile"))?;
@@ -177,7 +166,7 @@ pub fn build(
         .map(|id| id.to_string())
         .or(job.version.clone());
     let env = compile::environment(
-        &machine.stack,
+        job.layout.stack_env.as_ref().unwrap_or(&stack.name),
         version.as_deref().unwrap_or(""),
         &machine.env,
     );
@@ -197,17 +186,12 @@ pub fn build(
     };
     let chosen = phases.time("detect", || choose(&job.buildpacks, &supply, &asking, out))?;
 
+    let maker = Maker::new(stack, chosen.iter().map(Chosen::name).collect());
     let compiled = phases.time("compile", || -> Result<_> {
         root.renew()?;
         compile::write_env_dir(&root.env(), job.config)?;
         if let Some(kept) = job.cache {
-            let restored = cache::restore(kept, &root.cache(), &machine.stack);
-            if let Restored::OfStack(other) = restored.context("restoring the build cache")? {
-                out.step(&format!(
-                    "Stack changed from {other} to {}: the build cache is discarded",
-                    machine.stack
-                ))?;
-            }
+            restore_cache(kept, &root, &maker, &watch.cancel, out)?;
         }
         root.hand_over_renewed()?;
         let done = run_buildpacks(&chosen, &asking, out);
@@ -234,7 +218,8 @@ pub fn build(
         Ok(packed.manifest_out.commit()?)
     })?;
     if let Some(kept) = job.cache {
-        cache::save(&root.cache(), kept, &machine.stack).context("keeping the build cache")?;
+        let saved = cache::save(&root.cache(), kept, &maker, watch.cancel.flag());
+        saved.context("keeping the build cache")?;
     }
 
     let record = SlugRecord {
@@ -251,7 +236,8 @@ pub fn build(
         buildpacks: compiled.used,
         runtimes: compiled.report.runtimes,
         packages: compiled.report.packages,
-        stack: machine.stack.clone(),
+        stack: stack.name.to_string(),
+        stack_digest: stack.image.as_ref().map(|image| image.digest),
         architecture: std::env::consts::ARCH.to_owned(),
         process_types,
         layout: job.layout,
@@ -267,6 +253,23 @@ pub fn build(
     })
 }
 
+/// Makes the build's root, and says what the build runs on.
+fn make_root(
+    scratch: &Path,
+    stack: &Stack,
+    machine: &Machine,
+    out: &mut Output<'_>,
+) -> Result<Root> {
+    let image = stack.image.as_ref().map(|image| image.root.as_path());
+    let root = machine.sandbox.root_on(&scratch.join("root"), image);
+    let root = root.context("preparing the build's root")?;
+    out.step(&format!("Building on the {} stack", stack.name))?;
+    let level = machine.sandbox.level()?;
+    let network = machine.sandbox.network()?;
+    out.detail(&format!("Isolation: {level}, network: {network}"))?;
+    Ok(root)
+}
+
 /// Tells of the hosts that the build was kept from; its tools seldom say why.
 fn name_refused(root: &Root, out: &mut Output<'_>) -> Result<()> {
     for contact in root.traffic().contacts() {
@@ -274,6 +277,31 @@ fn name_refused(root: &Root, out: &mut Output<'_>) -> Result<()> {
             let (host, port) = (contact.host, contact.port);
             out.problem(&format!("Not connected to {host}:{port}: {reason}"))?;
         }
+    }
+    Ok(())
+}
+
+/// Tells of files that a directory has otherwise than its last commit.
+fn name_changed(changed: usize, out: &mut Output<'_>) -> Result<()> {
+    let files = match changed {
+        0 => return Ok(()),
+        1 => "1 tracked file differs".to_owned(),
+        several => format!("{several} tracked files differ"),
+    };
+    out.detail(&format!("{files} from HEAD; what is on disk is built"))?;
+    Ok(())
+}
+
+fn restore_cache(
+    kept: &Path,
+    root: &Root,
+    maker: &Maker,
+    cancel: &Cancel,
+    out: &mut Output<'_>,
+) -> Result<()> {
+    let restored = cache::restore(kept, &root.cache(), maker, cancel.flag());
+    if let Restored::Discarded(reason) = restored.context("restoring the build cache")? {
+        out.step(&format!("{reason}: the build cache is discarded"))?;
     }
     Ok(())
 }

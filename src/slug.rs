@@ -69,6 +69,9 @@ pub struct SlugRecord {
     /// What the package managers resolved.
     pub packages: Vec<Package>,
     pub stack: String,
+    /// Of an imported stack's root file system; the name alone says what the host's is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack_digest: Option<Digest>,
     /// As `uname -m` says it.
     pub architecture: String,
     /// The command of each process type: the Procfile's over the buildpack's.

@@ -119,7 +119,7 @@ impl Peer {
             Work::Pack => NO_COMPILE.to_owned(),
             Work::CompileAndPack => COMPILE
                 .replace("@PATH@", BUILD_PATH)
-                .replace("@STACK@", &support::machine().stack)
+                .replace("@STACK@", support::machine().stack.as_str())
                 .replace("@BUILDPACK@", path_text(&self.dir.join("nodejs"))?),
         };
         let (first, rest) = HOOK.split_once('\n').context("a line of its own")?;

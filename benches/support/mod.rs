@@ -150,7 +150,7 @@ pub fn machine() -> Machine {
     }
     Machine {
         sandbox: Sandbox::new(SLUGLINE),
-        stack: settings.stack,
+        stack: settings.stack.parse().expect("a name"),
         env,
         limits: Limits {
             time: settings.build_timeout,

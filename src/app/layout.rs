@@ -3,15 +3,23 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::stack::StackName;
+
 /// Longest root, in bytes.
 const ROOT_LIMIT_BYTES: usize = 1000;
 
-/// Where an app is built, and which directory of its repository it is.
+/// Where and on what an app is built, and which directory of its repository it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Layout {
     pub build_dir: BuildDir,
     /// None for the root of the repository.
     pub root: Option<AppRoot>,
+    /// None for the server's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<StackName>,
+    /// What buildpacks see as `STACK`; none for the stack's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack_env: Option<StackName>,
 }
 
 impl Layout {

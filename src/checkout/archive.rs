@@ -8,12 +8,13 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use flate2::bufread::MultiGzDecoder;
 use tar::EntryType;
 
-use super::dest::{Dest, PATH_BYTES};
-use super::{Checkout, Error, Limits, io_error};
+use super::dest::{Attributes, Dest, PATH_BYTES};
+use super::{Checkout, Error, Limits, Whole, io_error};
 
 /// Longest long name or block of pax records, in bytes.
 const RECORD_BYTES: u64 = 64 * 1024;
@@ -28,12 +29,17 @@ const HEADERS_PER_FILE: usize = 4;
 /// # Errors
 /// The archive's fault: damaged, over a limit, no file in it, or an entry that leads out of it, is
 /// there twice or is none of file, directory and symlink. Then `dest` may have some of the files.
-pub fn archive(reader: impl Read, dest: &Path, limits: &Limits) -> Result<Checkout, Error> {
-    let (checkout, wrapper) = read(reader, dest, limits)?;
-    if let Some(wrapper) = wrapper {
+pub fn archive(
+    reader: impl Read,
+    dest: &Path,
+    limits: &Limits,
+    stop: &AtomicBool,
+) -> Result<Checkout, Error> {
+    let tree = read(reader, Dest::new(dest, limits, stop)?, &|_| true)?;
+    if let Some(wrapper) = tree.wrapper() {
         unwrap(dest, &wrapper)?;
     }
-    Ok(checkout)
+    Ok(written(&tree))
 }
 
 /// Writes the files of a tarball as [`archive`] does, a directory around everything included.
@@ -44,49 +50,80 @@ pub fn archive_as_it_is(
     reader: impl Read,
     dest: &Path,
     limits: &Limits,
+    stop: &AtomicBool,
 ) -> Result<Checkout, Error> {
-    read(reader, dest, limits).map(|(checkout, _)| checkout)
+    read(reader, Dest::new(dest, limits, stop)?, &|_| true).map(|tree| written(&tree))
 }
 
-/// Writes the files, and gives the directory around everything, if there is one.
-fn read(
+/// Writes the entries of a tarball into the empty directory `dest` as they are: empty directories,
+/// hard links, permissions (owners may read and write all, others read all) and times included;
+/// set-id bits are not. Those that `keep` refuses by their path are left out, devices among them.
+///
+/// # Errors
+/// As [`archive`].
+pub fn whole_archive(
     reader: impl Read,
     dest: &Path,
     limits: &Limits,
-) -> Result<(Checkout, Option<PathBuf>), Error> {
+    stop: &AtomicBool,
+    keep: &dyn Fn(&Path) -> bool,
+) -> Result<Whole, Error> {
+    let tree = read(reader, Dest::whole(dest, limits, stop)?, keep)?;
+    Ok(Whole {
+        digest: tree.digest(),
+        files: tree.files(),
+        bytes: tree.bytes,
+    })
+}
+
+fn written(tree: &Dest<'_>) -> Checkout {
+    Checkout {
+        commit: None,
+        tree: None,
+        files: tree.files(),
+        bytes: tree.bytes,
+    }
+}
+
+fn read<'a>(
+    reader: impl Read,
+    tree: Dest<'a>,
+    keep: &dyn Fn(&Path) -> bool,
+) -> Result<Dest<'a>, Error> {
     let mut reader = BufReader::new(reader);
     let head = reader
         .fill_buf()
         .map_err(|source| Error::Archive { source })?;
     if head.starts_with(&[0x1f, 0x8b]) {
-        unpack(MultiGzDecoder::new(reader), dest, limits)
+        unpack(MultiGzDecoder::new(reader), tree, keep)
     } else {
-        unpack(reader, dest, limits)
+        unpack(reader, tree, keep)
     }
 }
 
-fn unpack(
+fn unpack<'a>(
     reader: impl Read,
-    dest: &Path,
-    limits: &Limits,
-) -> Result<(Checkout, Option<PathBuf>), Error> {
+    mut tree: Dest<'a>,
+    keep: &dyn Fn(&Path) -> bool,
+) -> Result<Dest<'a>, Error> {
     let damaged = |source| Error::Archive { source };
-    let mut tree = Dest::new(dest, limits)?;
+    let limit = tree.limit_files();
     let mut archive = tar::Archive::new(reader);
     let mut pending = Pending::default();
     // Directories and what is passed over count too: each costs time.
-    let mut left = limits.files.saturating_mul(2 * HEADERS_PER_FILE);
+    let mut left = limit.saturating_mul(2 * HEADERS_PER_FILE);
     for entry in archive.entries().map_err(damaged)?.raw(true) {
         let mut entry = entry.map_err(damaged)?;
-        left = left.checked_sub(1).ok_or(Error::Files {
-            limit: limits.files,
-        })?;
+        left = left.checked_sub(1).ok_or(Error::Files { limit })?;
         match entry.header().entry_type() {
             EntryType::GNULongName => pending.path = Some(read_name(&mut entry)?),
             EntryType::GNULongLink => pending.target = Some(read_name(&mut entry)?),
             EntryType::XHeader => pending.read_pax(&mut entry)?,
             EntryType::XGlobalHeader => {}
-            kind => enter(&mut tree, &mut entry, kind, std::mem::take(&mut pending))?,
+            kind => {
+                let pending = std::mem::take(&mut pending);
+                enter(&mut tree, &mut entry, kind, pending, keep)?;
+            }
         }
     }
     // The checksum of a gzip stands after the end of the tar.
@@ -95,13 +132,7 @@ fn unpack(
     if tree.files() == 0 {
         return Err(Error::Empty);
     }
-    let checkout = Checkout {
-        commit: None,
-        tree: None,
-        files: tree.files(),
-        bytes: tree.bytes,
-    };
-    Ok((checkout, tree.wrapper()))
+    Ok(tree)
 }
 
 /// What headers have said of the entry behind them.
@@ -166,6 +197,7 @@ fn enter<R: Read>(
     entry: &mut tar::Entry<'_, R>,
     kind: EntryType,
     pending: Pending,
+    keep: &dyn Fn(&Path) -> bool,
 ) -> Result<(), Error> {
     let header = entry.header();
     let name = pending
@@ -189,6 +221,14 @@ fn enter<R: Read>(
     let Some(path) = plain(&path)? else {
         return Ok(());
     };
+    if !tree.is_whole() && path.components().any(|part| part.as_os_str() == ".git") || !keep(&path)
+    {
+        return Ok(());
+    }
+    let attributes = Attributes {
+        mode: header.mode().map_err(damaged)?,
+        mtime_seconds: header.mtime().unwrap_or(0),
+    };
     let target = || -> Option<Vec<u8>> {
         let in_header = || header.link_name_bytes().map(std::borrow::Cow::into_owned);
         pending.target.clone().or_else(in_header)
@@ -201,10 +241,7 @@ fn enter<R: Read>(
         // A name with a slash at its end is a directory in archives of the oldest form.
         EntryType::Directory => tree.directory(&path),
         EntryType::Regular | EntryType::Continuous if name.ends_with(b"/") => tree.directory(&path),
-        EntryType::Regular | EntryType::Continuous => {
-            let executable = header.mode().map_err(damaged)? & 0o100 != 0;
-            tree.file(&path, executable, entry, damaged)
-        }
+        EntryType::Regular | EntryType::Continuous => tree.file(&path, attributes, entry, damaged),
         EntryType::Symlink => {
             let target = target().unwrap_or_default();
             tree.link(&path, OsStr::from_bytes(&target))
@@ -227,7 +264,7 @@ fn enter<R: Read>(
     }
 }
 
-/// Takes `.` out of a path; `None` where nothing of it stays or where it is in a `.git`.
+/// Takes `.` out of a path; `None` where nothing of it stays.
 fn plain(path: &Path) -> Result<Option<PathBuf>, Error> {
     let outside = || Error::Outside {
         path: PathBuf::from(OsStr::from_bytes(
@@ -238,19 +275,14 @@ fn plain(path: &Path) -> Result<Option<PathBuf>, Error> {
         return Err(outside());
     }
     let mut plain = PathBuf::new();
-    let mut in_git = false;
     for part in path.components() {
         match part {
             Component::CurDir => {}
-            Component::Normal(name) => {
-                in_git |= name == ".git";
-                plain.push(name);
-            }
+            Component::Normal(name) => plain.push(name),
             _ => return Err(outside()),
         }
     }
-    let something = !in_git && !plain.as_os_str().is_empty();
-    Ok(something.then_some(plain))
+    Ok((!plain.as_os_str().is_empty()).then_some(plain))
 }
 
 /// Moves what is in `wrapper` to the top.

@@ -15,7 +15,7 @@ use gix::progress::Discard;
 use gix::worktree::state::checkout;
 
 use super::dest::{PATH_BYTES, require_empty};
-use super::{Checkout, Error, Limits, convert, git_error, io_error, to_path};
+use super::{Checkout, Error, Limits, check, convert, git_error, io_error, to_path};
 
 /// Writes the tree of a commit into the empty directory `dest`.
 ///
@@ -24,13 +24,14 @@ use super::{Checkout, Error, Limits, convert, git_error, io_error, to_path};
 ///
 /// # Errors
 /// The pushed code's fault: no file in it, a submodule, or over a limit. The machine's: no such
-/// commit, or what is at `dest`.
+/// commit, or what is at `dest`. [`Error::Cancelled`] soon after `stop` is set.
 pub fn commit(
     repo_dir: &Path,
     quarantine_objects: Option<&Path>,
     commit: ObjectId,
     dest: &Path,
     limits: &Limits,
+    stop: &AtomicBool,
 ) -> Result<Checkout, Error> {
     require_empty(dest)?;
     let objects = quarantine_objects.map_or_else(|| repo_dir.join("objects"), Path::to_owned);
@@ -46,7 +47,7 @@ pub fn commit(
         .ok_or(Error::NoCommit { id: commit })?
         .tree_id()
         .map_err(failed())?;
-    let size = measure(&odb, tree, limits).map_err(|error| match error {
+    let size = measure(&odb, tree, limits, stop).map_err(|error| match error {
         Stop::Error(error) => error,
         Stop::Git(source) => failed()(source),
     })?;
@@ -65,9 +66,10 @@ pub fn commit(
     };
     options.destination_is_initially_empty = true;
     options.filter_process_delay = gix::filter::plumbing::driver::apply::Delay::Forbid;
-    let never = AtomicBool::new(false);
-    let outcome = checkout(&mut index, dest, odb, &Discard, &Discard, &never, options)
-        .map_err(git_error("writing the files to", dest))?;
+    let outcome = checkout(&mut index, dest, odb, &Discard, &Discard, stop, options);
+    // Stopped, it ends early and may call that a success.
+    check(stop)?;
+    let outcome = outcome.map_err(git_error("writing the files to", dest))?;
     if let Some(collision) = outcome.collisions.into_iter().next() {
         // Two names that this file system takes for one.
         return Err(Error::Twice {
@@ -121,7 +123,12 @@ impl From<gix::Error> for Stop {
 
 /// Walks the whole tree before anything of it is held or written: a small tree that names itself
 /// many times over unfolds to billions of files.
-fn measure(odb: &gix::odb::HandleArc, tree: ObjectId, limits: &Limits) -> Result<Size, Stop> {
+fn measure(
+    odb: &gix::odb::HandleArc,
+    tree: ObjectId,
+    limits: &Limits,
+    stop: &AtomicBool,
+) -> Result<Size, Stop> {
     let mut size = Size::default();
     let mut open = vec![(BString::default(), tree)];
     let mut buffer = Vec::new();
@@ -134,6 +141,7 @@ fn measure(odb: &gix::odb::HandleArc, tree: ObjectId, limits: &Limits) -> Result
         let Some(data) = found.filter(|object| object.kind == Kind::Tree) else {
             return Err(Error::NoCommit { id }.into());
         };
+        check(stop)?;
         let mut names = HashSet::new();
         for entry in TreeRefIter::from_bytes(data.data, tree.kind()) {
             let entry = entry?;

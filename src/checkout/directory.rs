@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use gix::ObjectId;
 use gix::bstr::{BStr, BString, ByteSlice as _};
@@ -16,7 +17,7 @@ use gix::index::entry::Mode;
 use gix::objs::Find as _;
 
 use super::convert::Converter;
-use super::dest::Dest;
+use super::dest::{Attributes, Dest};
 use super::{Checkout, Error, Limits, git_error, io_error, to_path};
 
 /// What was taken from a directory.
@@ -35,9 +36,14 @@ pub struct Directory {
 ///
 /// # Errors
 /// The caller's fault: no file, a submodule, or over a limit; or the machine's.
-pub fn directory(src: &Path, dest: &Path, limits: &Limits) -> Result<Directory, Error> {
+pub fn directory(
+    src: &Path,
+    dest: &Path,
+    limits: &Limits,
+    stop: &AtomicBool,
+) -> Result<Directory, Error> {
     let src = &src.canonicalize().map_err(io_error("finding", src))?;
-    let tree = Dest::new(dest, limits)?;
+    let tree = Dest::new(dest, limits, stop)?;
     let Some(repo) = discover(src) else {
         return untracked(src, tree);
     };
@@ -254,7 +260,12 @@ fn take(tree: &mut Dest<'_>, path: &Path, from: &Path, file: &OnDisk) -> Result<
             .open(from)
             .map_err(failed())?;
         let mut content = Hashed::new(content, size_bytes);
-        tree.file(path, executable, &mut content, failed())?;
+        tree.file(
+            path,
+            Attributes::of_file(executable),
+            &mut content,
+            failed(),
+        )?;
         let mode = if executable {
             Mode::FILE_EXECUTABLE
         } else {

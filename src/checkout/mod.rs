@@ -19,10 +19,13 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gix::ObjectId;
 
-pub use archive::{archive, archive_as_it_is};
+use crate::digest::Digest;
+
+pub use archive::{archive, archive_as_it_is, whole_archive};
 pub use commit::commit;
 pub use directory::{Directory, directory};
 pub use prune::{Pruned, prune};
@@ -59,6 +62,17 @@ pub struct Checkout {
     pub bytes: u64,
 }
 
+/// What [`whole_archive`] has written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whole {
+    /// Over paths, kinds, modes and contents; not over times.
+    pub digest: Digest,
+    /// Files and symlinks.
+    pub files: usize,
+    /// Bytes of the files.
+    pub bytes: u64,
+}
+
 /// Why there is nothing to build.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -84,6 +98,9 @@ pub enum Error {
     #[error("there is no commit {id}")]
     NoCommit { id: ObjectId },
 
+    /// Whoever asked has no more use for it.
+    #[error("the build was cancelled")]
+    Cancelled,
     /// There is no file.
     #[error("there is no file to build")]
     Empty,
@@ -144,6 +161,14 @@ fn git_error(doing: &'static str, path: &Path) -> impl FnOnce(gix::Error) -> Err
         path,
         source,
     }
+}
+
+/// Ends what is under way once `stop` is set.
+fn check(stop: &AtomicBool) -> Result<(), Error> {
+    if stop.load(Ordering::SeqCst) {
+        return Err(Error::Cancelled);
+    }
+    Ok(())
 }
 
 /// A path as git has it, in bytes.

@@ -16,6 +16,7 @@ pub struct App {
     /// Our own fields; other servers do not have them.
     pub build_dir: Option<String>,
     pub root: Option<String>,
+    pub stack_env: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

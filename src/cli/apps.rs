@@ -87,6 +87,13 @@ struct SetArgs {
     /// repository's root
     #[arg(long, value_name = "DIR", group = "change")]
     root: Option<String>,
+    /// The stack that it is built on; `default` for the server's own
+    #[arg(long, value_name = "NAME", group = "change")]
+    stack: Option<String>,
+    /// What buildpacks see as STACK, such as heroku-24 for Heroku's own; `default` for the stack's
+    /// name
+    #[arg(long, value_name = "NAME", group = "change")]
+    stack_env: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -208,7 +215,16 @@ fn set(args: &SetArgs, environment: &Environment) -> Result<ExitCode> {
     if let Some(root) = &args.root {
         changes.insert("root".to_owned(), root_of(root)?.into());
     }
-    let names = changes.keys().map(|name| name.replace('_', " "));
+    for (field, given) in [("build_stack", &args.stack), ("stack_env", &args.stack_env)] {
+        if let Some(given) = given {
+            let name = (given != "default").then_some(given.as_str());
+            changes.insert(field.to_owned(), name.into());
+        }
+    }
+    let names = changes.keys().map(|name| match name.as_str() {
+        "build_stack" => "stack".to_owned(),
+        name => name.replace('_', " "),
+    });
     let names = names.collect::<Vec<_>>().join(" and ");
     let step = Step::begin(&format!("Setting the {names} of {name}"));
     client.patch(&format!("/apps/{name}"), &Value::Object(changes))?;
@@ -245,6 +261,7 @@ fn shown(app: &answers::App, git_url: &str) -> String {
         ("Root", app.root.as_deref().unwrap_or("")),
         ("Slug Size", &slug_size),
         ("Stack", &app.stack.name),
+        ("Stack Env", app.stack_env.as_deref().unwrap_or("")),
         ("Web URL", app.web_url.as_deref().unwrap_or("")),
     ];
     let known = fields.into_iter().filter(|(_, value)| !value.is_empty());

@@ -9,9 +9,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::environment::{self, Environment};
 use super::interrupt::on_interrupt;
 use super::report::exit_code;
-use super::{environment, machine, print};
+use super::{machine, print};
 use crate::app::{AppRoot, BuildDir, Layout};
 use crate::buildpack::Reference;
 use crate::config::{ConfigVars, parse_assignment};
@@ -19,6 +20,7 @@ use crate::failure::explain;
 use crate::output::{Output, human_size};
 use crate::pipeline::{self, Built, Source};
 use crate::sandbox::{Cancel, Watch, remove_tree};
+use crate::stack::StackName;
 use crate::store::Store;
 
 /// Builds a slug from a directory, a tarball or a git repository.
@@ -43,6 +45,12 @@ pub struct Args {
     /// The directory of the source that is the app, such as services/api.
     #[arg(long, value_name = "DIR")]
     pub root: Option<AppRoot>,
+    /// Build on this stack, which `slugline stack import` has made [default: this machine's own].
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<StackName>,
+    /// What buildpacks see as STACK [default: the stack's name].
+    #[arg(long, value_name = "NAME")]
+    pub stack_env: Option<StackName>,
     /// Set a config var for the build. May be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     pub env: Vec<String>,
@@ -102,11 +110,14 @@ pub(super) fn build(args: &Args) -> Result<(Built, PathBuf)> {
     fs::create_dir(&scratch).with_context(|| scratch.display().to_string())?;
     let job = pipeline::Build {
         source: source.source(),
+        stack: super::stack::stacks(&Environment::read())?.find(args.stack.as_ref())?,
         version: None,
         buildpacks: args.buildpack.clone(),
         layout: Layout {
             build_dir: args.build_dir,
             root: args.root.clone(),
+            stack: args.stack.clone(),
+            stack_env: args.stack_env.clone(),
         },
         fetched: None,
         config: &config,

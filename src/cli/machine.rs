@@ -66,7 +66,7 @@ pub(super) fn settings(
 pub(super) fn machine(settings: &Settings) -> Result<Machine> {
     Ok(Machine {
         sandbox: sandbox().with(policy(settings)?),
-        stack: settings.stack.clone(),
+        stack: settings.stack.parse()?,
         env: build_env(settings)?,
         limits: Limits {
             time: settings.build_timeout,

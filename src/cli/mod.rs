@@ -29,6 +29,7 @@ pub mod run;
 mod serve;
 mod server_url;
 pub mod slug;
+mod stack;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -95,6 +96,8 @@ enum Command {
     Run(run::Args),
     /// Look into a slug
     Slug(slug::Args),
+    /// Import, list and remove the root file systems that apps are built on
+    Stack(stack::Args),
     /// Show the way from a push to a running app
     Demo(demo::Args),
     /// Check what this machine lacks for builds
@@ -119,6 +122,7 @@ impl Command {
             Self::Build(args) => build::run(args),
             Self::Run(args) => run::run(args),
             Self::Slug(args) => slug::run(args),
+            Self::Stack(args) => stack::run(args, &environment()),
             Self::Demo(args) => demo::run(args),
             Self::Doctor(args) => doctor::run(args),
         }
@@ -239,6 +243,11 @@ mod tests {
             "buildpacks:clear",
             "apps set hello --build-dir separate",
             "apps:set -a hello --root services/api",
+            "apps:set -a hello --stack heroku-24 --stack-env heroku-24",
+            "stack",
+            "stack list --json",
+            "stack:import small rootfs.tar",
+            "stack remove small",
             "token",
             "token create laptop",
             "token revoke laptop",

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -26,9 +27,11 @@ use super::{machine, print};
 use crate::config::ConfigVars;
 use crate::digest::{Digest, Hashing};
 use crate::pack;
+use crate::platform::stacks::StackError;
 use crate::procfile::Procfile;
-use crate::sandbox::{Profile, Spec};
+use crate::sandbox::{Cancel, Profile, Spec};
 use crate::slug::SlugRecord;
+use crate::stack::StackName;
 
 /// How long a process may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
@@ -75,6 +78,8 @@ struct Runnable {
     slug: PathBuf,
     types: BTreeMap<String, String>,
     config: ConfigVars,
+    /// What it was built on, where that is known.
+    stack: Option<StackName>,
 }
 
 /// Runs the command.
@@ -82,6 +87,55 @@ struct Runnable {
 /// # Errors
 /// There is nothing to run, or no sandbox to run it in. The command's own exit code is passed on.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    // Signals are blocked before the first thread starts, and unblocked again in the helper.
+    let running = Arc::new(Running::default());
+    let seen = running.clone();
+    on_interrupt(move |_| seen.interrupt())?;
+    match start(args, &running) {
+        // As a shell has it for what Ctrl-C has ended.
+        Err(_) if running.interrupted.is_cancelled() => Ok(ExitCode::from(130)),
+        ended => ended,
+    }
+}
+
+/// What a signal ends.
+#[derive(Default)]
+struct Running {
+    /// The helper's process, once there is one.
+    helper: OnceLock<u32>,
+    interrupted: Cancel,
+}
+
+impl Running {
+    fn interrupt(&self) {
+        self.interrupted.cancel();
+        if let Some(id) = self.helper.get() {
+            end(*id);
+        }
+    }
+
+    /// A reader that ends with the first signal.
+    fn read<R: Read>(&self, inner: R) -> Interruptible<'_, R> {
+        let interrupted = &self.interrupted;
+        Interruptible { inner, interrupted }
+    }
+}
+
+struct Interruptible<'a, R> {
+    inner: R,
+    interrupted: &'a Cancel,
+}
+
+impl<R: Read> Read for Interruptible<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.interrupted.is_cancelled() {
+            return Err(io::Error::other("interrupted"));
+        }
+        self.inner.read(buf)
+    }
+}
+
+fn start(args: &Args, running: &Running) -> Result<ExitCode> {
     let work = Work::create()?;
     let sandbox = machine::sandbox();
     sandbox.probe_for_builds(work.path())?;
@@ -97,7 +151,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .filter(|text| args.app.app.is_none() && Path::new(text).is_file());
     let (mut runnable, name) = match file {
         Some(file) => (from_file(Path::new(file))?, args.second.as_deref()),
-        None => (from_app(&args.app, work.path())?, args.first.as_deref()),
+        None => (
+            from_app(&args.app, work.path(), running)?,
+            args.first.as_deref(),
+        ),
     };
     for (name, value) in read_config(&args.env, args.env_file.as_deref())?.iter() {
         runnable.config.set(name, value)?;
@@ -114,11 +171,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         (quote(&args.command), "run.1".to_owned())
     };
 
-    let root = sandbox.root(&work.path().join("root"))?;
-    let slug = BufReader::new(
-        File::open(&runnable.slug).with_context(|| runnable.slug.display().to_string())?,
-    );
-    pack::extract(slug, &root.app())?;
+    let image = image(runnable.stack.as_ref())?;
+    let root = sandbox.root_on(&work.path().join("root"), image.as_deref())?;
+    let slug = File::open(&runnable.slug).with_context(|| runnable.slug.display().to_string())?;
+    pack::extract(BufReader::new(running.read(slug)), &root.app())?;
     root.hand_over()?;
     let web = dyno.starts_with("web.");
     let spec = Spec {
@@ -129,21 +185,29 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         cwd: "/app".to_owned(),
         profile: Profile::Run,
     };
-    let launch = {
-        // Signals are blocked before the first thread starts, and unblocked again in the helper.
-        let target = std::sync::Arc::new(std::sync::OnceLock::<u32>::new());
-        let seen = target.clone();
-        on_interrupt(move |_| {
-            if let Some(id) = seen.get() {
-                end(*id);
-            }
-        })?;
-        let launch = sandbox.attach(&root, &spec)?;
-        target.get_or_init(|| launch.id());
-        launch
-    };
+    let launch = sandbox.attach(&root, &spec)?;
+    running.helper.get_or_init(|| launch.id());
+    if running.interrupted.is_cancelled() {
+        end(launch.id());
+    }
     let exit = launch.wait()?;
     Ok(ExitCode::from(u8::try_from(exit.code()).unwrap_or(1)))
+}
+
+/// The root file system of the stack that a slug was built on, where it was imported here.
+fn image(stack: Option<&StackName>) -> Result<Option<PathBuf>> {
+    let Some(name) = stack else { return Ok(None) };
+    match super::stack::stacks(&Environment::read())?.find(Some(name)) {
+        Ok(stack) => Ok(stack.image.map(|image| image.root)),
+        Err(StackError::Unknown { known, .. }) => {
+            let host = known.into_iter().next().unwrap_or_default();
+            print::remark(&format!(
+                "It was built on the stack {name}, which is not here; it runs on {host}."
+            ));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// SIGTERM to all processes, SIGKILL after the grace, as a dyno manager does.
@@ -213,14 +277,17 @@ fn quote(arguments: &[String]) -> String {
 fn from_file(slug: &Path) -> Result<Runnable> {
     let recorded = fs::read(beside(slug, "record.json")).ok();
     let record = recorded.and_then(|text| serde_json::from_slice::<SlugRecord>(&text).ok());
-    let types = match record {
-        Some(record) if record.digest == digest_of(slug)? => record.process_types,
-        _ => procfile_of(slug)?,
+    let (types, stack) = match record {
+        Some(record) if record.digest == digest_of(slug)? => {
+            (record.process_types, record.stack.parse().ok())
+        }
+        _ => (procfile_of(slug)?, None),
     };
     Ok(Runnable {
         slug: slug.to_owned(),
         types,
         config: ConfigVars::default(),
+        stack,
     })
 }
 
@@ -249,7 +316,7 @@ fn procfile_of(slug: &Path) -> Result<BTreeMap<String, String>> {
 }
 
 /// The current release of an app, fetched from its server.
-fn from_app(app: &AppOption, work: &Path) -> Result<Runnable> {
+fn from_app(app: &AppOption, work: &Path, running: &Running) -> Result<Runnable> {
     let environment = Environment::read();
     let client = Client::new(&environment)?;
     let app = app.choose(&environment, client.server())?;
@@ -264,7 +331,7 @@ fn from_app(app: &AppOption, work: &Path) -> Result<Runnable> {
     let slug = client.get(&format!("/apps/{app}/slugs/{slug_id}"))?;
     let path = work.join("slug.tgz");
     let mut file = Hashing::new(File::create(&path).with_context(|| path.display().to_string())?);
-    let mut blob = client.open(text(&slug["blob"]["url"])?)?;
+    let mut blob = running.read(client.open(text(&slug["blob"]["url"])?)?);
     io::copy(&mut blob, &mut file).context("downloading the slug")?;
     let (_, digest, _) = file.finish();
     let expected = text(&slug["checksum"])?;
@@ -276,6 +343,7 @@ fn from_app(app: &AppOption, work: &Path) -> Result<Runnable> {
         types: serde_json::from_value(slug["process_types"].clone())
             .context("reading the process types")?,
         config: serde_json::from_value(config).context("reading the config vars")?,
+        stack: text(&slug["stack"]["name"])?.parse().ok(),
     })
 }
 

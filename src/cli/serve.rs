@@ -151,7 +151,7 @@ async fn listen(
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener.with_context(|| format!("listening on {}", settings.listen))?;
     let address = listener.local_addr().context("asking for the port")?;
-    tracing::info!(data = %platform.data.path().display(), stack = platform.options.machine.stack, "started");
+    tracing::info!(data = %platform.data.path().display(), stack = %platform.options.machine.stack, "started");
     let limits = Limits {
         behind_proxy: settings.behind_proxy,
         ..Limits::default()

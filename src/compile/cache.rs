@@ -1,106 +1,167 @@
 //! The cache dir of an app between builds.
 //!
 //! A build works on a private copy; the copy replaces the kept one only after the build has
-//! succeeded, by two renames, so that a failed build changes nothing and nobody sees half a cache.
-//! Never hard links: a build could write through them into what the next one gets.
+//! succeeded, together with a note of what made it, by one exchange of two directories: a failed
+//! build changes nothing, and nobody ever sees half a cache, whenever the server is killed. Never
+//! hard links: a build could write through them into what the next one gets.
+//!
+//! A kept cache is a directory with `current/files`, `current/note.json` and, while one is saved,
+//! `new`.
 
 use std::fs::{self, File, FileTimes};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use serde::{Deserialize, Serialize};
 
 use super::{Error, io_error};
 use crate::sandbox::remove_tree;
+use crate::stack::Stack;
+
+/// What made a cache, and so decides who can use it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maker {
+    /// The stack's name, for messages.
+    stack: String,
+    /// Name, root file system and architecture.
+    stack_key: String,
+    /// The names of the buildpacks, in their order.
+    buildpacks: Vec<String>,
+}
+
+impl Maker {
+    /// A build on a stack by these buildpacks.
+    pub fn new(stack: &Stack, buildpacks: Vec<String>) -> Self {
+        Self {
+            stack: stack.name.to_string(),
+            stack_key: stack.key(),
+            buildpacks,
+        }
+    }
+
+    /// Says why what `before` made is of no use to this one.
+    fn discards(&self, before: &Self) -> Option<String> {
+        if self.stack != before.stack {
+            return Some(format!(
+                "Stack changed from {} to {}",
+                before.stack, self.stack
+            ));
+        }
+        if self.stack_key != before.stack_key {
+            return Some(format!("The stack {} has changed", self.stack));
+        }
+        // One that stays finds its own again; what the others have left does no harm.
+        let stays = |name: &String| self.buildpacks.contains(name);
+        let listed = |names: &[String]| names.join(", ");
+        (!before.buildpacks.is_empty() && !before.buildpacks.iter().any(stays)).then(|| {
+            let (from, to) = (listed(&before.buildpacks), listed(&self.buildpacks));
+            format!("Buildpacks changed from {from} to {to}")
+        })
+    }
+}
 
 /// What became of the kept cache.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Restored {
     /// It is in the build's cache dir; nothing kept is an empty cache.
     Yes,
-    /// It is of this other stack, whose programs need not run here, and was left alone.
-    OfStack(String),
+    /// It was left alone, for this reason.
+    Discarded(String),
 }
 
-/// Copies the kept cache into a build's empty cache dir, unless it was saved on another stack.
+/// Copies the kept cache into a build's empty cache dir, unless another kind of build made it.
 ///
 /// # Errors
-/// The platform's: a file could not be copied.
-pub fn restore(kept: &Path, cache_dir: &Path, stack: &str) -> Result<Restored, Error> {
-    if !kept.is_dir() {
+/// The platform's: a file could not be copied. [`Error::Cancelled`] soon after `stop` is set.
+pub fn restore(
+    kept: &Path,
+    cache_dir: &Path,
+    maker: &Maker,
+    stop: &AtomicBool,
+) -> Result<Restored, Error> {
+    let current = kept.join(CURRENT);
+    let files = current.join(FILES);
+    if !files.is_dir() {
         return Ok(Restored::Yes);
     }
-    // A cache that came without its note, such as one that was put there by hand, is used.
-    match fs::read_to_string(beside(kept, STACK)) {
-        Ok(note) if note.trim() != stack => return Ok(Restored::OfStack(note.trim().to_owned())),
-        _ => {}
+    let note = fs::read(current.join(NOTE)).ok();
+    let note = note.and_then(|text| serde_json::from_slice::<Maker>(&text).ok());
+    let reason = match note {
+        Some(before) => maker.discards(&before),
+        None => Some("It is not known what made it".to_owned()),
+    };
+    if let Some(reason) = reason {
+        return Ok(Restored::Discarded(reason));
     }
-    copy_tree(kept, cache_dir, LEVELS)?;
+    copy_tree(&files, cache_dir, LEVELS, stop)?;
     Ok(Restored::Yes)
 }
 
 /// Keeps a build's cache dir in place of the one before.
 ///
 /// # Errors
-/// The platform's: the kept cache is then the old one.
-pub fn save(cache_dir: &Path, kept: &Path, stack: &str) -> Result<(), Error> {
+/// The platform's: the kept cache is then the old one, as it is after [`Error::Cancelled`].
+pub fn save(cache_dir: &Path, kept: &Path, maker: &Maker, stop: &AtomicBool) -> Result<(), Error> {
     if !is_shallow(cache_dir, LEVELS)? {
         return Err(Error::CacheTooDeep { limit: LEVELS });
     }
-    let (new, old) = (beside(kept, "slugline-new"), beside(kept, "slugline-old"));
-    for leftover in [&new, &old] {
-        remove_tree(leftover).map_err(io_error(leftover))?;
-    }
-    // Another file system cannot be renamed to.
-    if fs::rename(cache_dir, &new).is_err() {
-        fs::create_dir_all(&new).map_err(io_error(&new))?;
-        copy_tree(cache_dir, &new, LEVELS)?;
-    }
-    // Until the end there is none: a note must never say of a cache what is true of another.
-    let note = beside(kept, STACK);
-    match fs::remove_file(&note) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(io_error(&note)(error));
-        }
-        _ => {}
-    }
-    if kept.exists() {
-        fs::rename(kept, &old).map_err(io_error(kept))?;
-    }
+    let (current, new) = (kept.join(CURRENT), kept.join("new"));
+    // What a killed server has left.
+    remove_tree(&new).map_err(io_error(&new))?;
+    fs::create_dir_all(&new).map_err(io_error(&new))?;
     // What a build has put there is for no other user's eyes, nor to be started by them.
     fs::set_permissions(&new, fs::Permissions::from_mode(0o700)).map_err(io_error(&new))?;
-    fs::rename(&new, kept).map_err(io_error(kept))?;
-    fs::write(&note, format!("{stack}\n")).map_err(io_error(&note))?;
-    remove_tree(&old).map_err(io_error(&old))
+    let files = new.join(FILES);
+    // Another file system cannot be renamed to.
+    if fs::rename(cache_dir, &files).is_err() {
+        fs::create_dir(&files).map_err(io_error(&files))?;
+        copy_tree(cache_dir, &files, LEVELS, stop)?;
+    }
+    let note = new.join(NOTE);
+    let text = serde_json::to_vec(maker).map_err(|error| io_error(&note)(error.into()))?;
+    fs::write(&note, text).map_err(io_error(&note))?;
+    exchange(&new, &current).map_err(io_error(&current))?;
+    remove_tree(&new).map_err(io_error(&new))
 }
 
-/// Removes a kept cache with its note.
+/// Puts `new` in the place of `current`, and what was there in its own.
+fn exchange(new: &Path, current: &Path) -> io::Result<()> {
+    if !current.exists() {
+        return fs::rename(new, current);
+    }
+    let flags = RenameFlags::RENAME_EXCHANGE;
+    if renameat2(AT_FDCWD, new, AT_FDCWD, current, flags).is_ok() {
+        return Ok(());
+    }
+    // Some network file systems cannot: then there is none for a moment, but never half of one.
+    remove_tree(current)?;
+    fs::rename(new, current)
+}
+
+/// Removes a kept cache.
 ///
 /// # Errors
 /// Something could not be removed.
 pub fn purge(kept: &Path) -> io::Result<()> {
-    remove_tree(kept)?;
-    match fs::remove_file(beside(kept, STACK)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    remove_tree(kept)
 }
 
-/// The end of the name of the file beside a kept cache that names its stack.
-const STACK: &str = "slugline-stack";
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".");
-    name.push(suffix);
-    path.with_file_name(name)
-}
+const CURRENT: &str = "current";
+const FILES: &str = "files";
+const NOTE: &str = "note.json";
 
 /// Deepest cache that is kept. A build can make a tree so deep that no path reaches its end.
 const LEVELS: usize = 100;
 
 /// Copies content, modes, symlinks and modification times; set-id bits stay behind.
-fn copy_tree(from: &Path, to: &Path, levels: usize) -> Result<(), Error> {
+fn copy_tree(from: &Path, to: &Path, levels: usize, stop: &AtomicBool) -> Result<(), Error> {
     for entry in fs::read_dir(from).map_err(io_error(from))? {
+        if stop.load(Ordering::SeqCst) {
+            return Err(Error::Cancelled);
+        }
         let entry = entry.map_err(io_error(from))?;
         let (source, dest) = (entry.path(), to.join(entry.file_name()));
         let meta = entry.metadata().map_err(io_error(&source))?;
@@ -113,7 +174,7 @@ fn copy_tree(from: &Path, to: &Path, levels: usize) -> Result<(), Error> {
                 .checked_sub(1)
                 .ok_or(Error::CacheTooDeep { limit: LEVELS })?;
             fs::create_dir(&dest).map_err(io_error(&dest))?;
-            copy_tree(&source, &dest, levels)?;
+            copy_tree(&source, &dest, levels, stop)?;
             let mode = fs::Permissions::from_mode(mode.mode() | 0o700);
             fs::set_permissions(&dest, mode).map_err(io_error(&dest))?;
         } else if meta.is_file() {
@@ -143,60 +204,101 @@ fn is_shallow(dir: &Path, levels: usize) -> Result<bool, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
+
+    static GO: AtomicBool = AtomicBool::new(false);
+
+    fn maker(stack: &str, buildpacks: &[&str]) -> Maker {
+        let stack = Stack::of_host(stack.parse().unwrap());
+        Maker::new(
+            &stack,
+            buildpacks.iter().map(|name| (*name).to_owned()).collect(),
+        )
+    }
+
+    /// A cache dir with one file.
+    fn built(dir: &Path) -> PathBuf {
+        let built = dir.join("built");
+        fs::create_dir(&built).unwrap();
+        fs::write(built.join("file"), "1").unwrap();
+        built
+    }
+
+    fn is_empty(dir: &Path) -> bool {
+        fs::read_dir(dir).unwrap().next().is_none()
+    }
 
     #[test]
     fn a_saved_cache_is_restored_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
-        let (first, second, kept) = (
-            dir.path().join("a"),
-            dir.path().join("b"),
-            dir.path().join("kept"),
-        );
+        let maker = maker("one", &["lang"]);
+        let names = ["first", "second", "kept"].map(|name| dir.path().join(name));
+        let [first, second, kept] = &names;
         fs::create_dir_all(first.join("sub")).unwrap();
         fs::write(first.join("sub/file"), "1").unwrap();
         symlink("sub/file", first.join("link")).unwrap();
-        fs::create_dir(&second).unwrap();
-        restore(&kept, &second, "one").unwrap();
-        assert_eq!(fs::read_dir(&second).unwrap().count(), 0);
-        save(&first, &kept, "one").unwrap();
-        restore(&kept, &second, "one").unwrap();
+        fs::create_dir(second).unwrap();
+        restore(kept, second, &maker, &GO).unwrap();
+        assert!(is_empty(second));
+        save(first, kept, &maker, &GO).unwrap();
+        restore(kept, second, &maker, &GO).unwrap();
         assert_eq!(fs::read_to_string(second.join("link")).unwrap(), "1");
         fs::write(second.join("sub/file"), "2").unwrap();
-        assert_eq!(fs::read_to_string(kept.join("sub/file")).unwrap(), "1");
-        save(&second, &kept, "one").unwrap();
-        assert_eq!(fs::read_to_string(kept.join("sub/file")).unwrap(), "2");
-        let mut left = fs::read_dir(dir.path()).unwrap().flatten();
-        assert!(
-            left.all(
-                |entry| entry.file_name().to_string_lossy().starts_with("kept")
-                    || entry.file_name() == "a"
-                    || entry.file_name() == "b"
-            ),
-            "no leftovers"
-        );
+        let kept_file = kept.join("current/files/sub/file");
+        assert_eq!(fs::read_to_string(&kept_file).unwrap(), "1");
+        save(second, kept, &maker, &GO).unwrap();
+        assert_eq!(fs::read_to_string(&kept_file).unwrap(), "2");
+        assert_eq!(fs::read_dir(kept).unwrap().count(), 1, "no leftovers");
     }
 
     #[test]
-    fn a_cache_of_another_stack_is_not_restored() {
+    fn what_another_kind_of_build_made_is_not_restored() {
         let dir = tempfile::tempdir().unwrap();
-        let (built, kept) = (dir.path().join("built"), dir.path().join("kept"));
-        fs::create_dir(&built).unwrap();
-        fs::write(built.join("file"), "1").unwrap();
-        save(&built, &kept, "one").unwrap();
-        fs::create_dir(&built).unwrap();
-        let restored = restore(&kept, &built, "two").unwrap();
-        assert_eq!(restored, Restored::OfStack("one".into()));
-        assert_eq!(fs::read_dir(&built).unwrap().count(), 0);
-        save(&built, &kept, "two").unwrap();
-        fs::create_dir(&built).unwrap();
-        assert_eq!(restore(&kept, &built, "two").unwrap(), Restored::Yes);
+        let kept = dir.path().join("kept");
+        save(&built(dir.path()), &kept, &maker("one", &["a", "b"]), &GO).unwrap();
+        let empty = dir.path().join("empty");
+        fs::create_dir(&empty).unwrap();
+        for (other, reason) in [
+            (maker("two", &["a", "b"]), "Stack changed from one to two"),
+            (maker("one", &["c"]), "Buildpacks changed from a, b to c"),
+        ] {
+            let restored = restore(&kept, &empty, &other, &GO).unwrap();
+            assert_eq!(restored, Restored::Discarded(reason.to_owned()));
+            assert!(is_empty(&empty));
+        }
+        let restored = restore(&kept, &empty, &maker("one", &["c", "b"]), &GO).unwrap();
+        assert_eq!(restored, Restored::Yes);
+        assert!(!is_empty(&empty));
         purge(&kept).unwrap();
         purge(&kept).unwrap();
-        assert_eq!(
-            fs::read_dir(dir.path()).unwrap().count(),
-            1,
-            "the build's own"
-        );
+        assert!(!kept.exists());
+    }
+
+    #[test]
+    fn what_a_killed_server_left_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kept, maker) = (dir.path().join("kept"), maker("one", &["a"]));
+        save(&built(dir.path()), &kept, &maker, &GO).unwrap();
+        // It died while it saved.
+        fs::create_dir_all(kept.join("new/files/half")).unwrap();
+        let restored = dir.path().join("restored");
+        fs::create_dir(&restored).unwrap();
+        restore(&kept, &restored, &maker, &GO).unwrap();
+        assert_eq!(fs::read_dir(&restored).unwrap().count(), 1);
+        save(&restored, &kept, &maker, &GO).unwrap();
+        assert!(!kept.join("new").exists());
+    }
+
+    #[test]
+    fn a_cancelled_copy_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kept, maker) = (dir.path().join("kept"), maker("one", &["a"]));
+        save(&built(dir.path()), &kept, &maker, &GO).unwrap();
+        let empty = dir.path().join("empty");
+        fs::create_dir(&empty).unwrap();
+        let stopped = restore(&kept, &empty, &maker, &AtomicBool::new(true));
+        assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
     }
 }

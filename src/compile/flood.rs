@@ -20,7 +20,7 @@ pub(super) struct Bounded<'a> {
     left_bytes: u64,
     /// Bytes of the line that is being written.
     line_bytes: usize,
-    /// The end of what was held back.
+    /// The end of all that came, shown or not.
     last: Vec<u8>,
     held_back_bytes: u64,
     /// Whether what was passed on last has begun a line and not ended it.
@@ -44,8 +44,9 @@ impl<'a> Bounded<'a> {
     pub fn end(&mut self) -> io::Result<()> {
         self.end_line()?;
         if self.held_back_bytes > 0 {
-            let last = std::mem::take(&mut self.last);
-            let last = &last[last.len().saturating_sub(LAST_BYTES)..];
+            let last = self.last_words().to_vec();
+            let held_back = usize::try_from(self.held_back_bytes).unwrap_or(usize::MAX);
+            let last = &last[last.len().saturating_sub(held_back)..];
             let skipped = self.held_back_bytes.saturating_sub(last.len() as u64);
             self.notice(&format!(
                 "{skipped} bytes of output are not shown. Its last words:"
@@ -56,6 +57,19 @@ impl<'a> Bounded<'a> {
             self.held_back_bytes = 0;
         }
         self.inner.flush()
+    }
+
+    /// The end of all that came.
+    pub fn last_words(&self) -> &[u8] {
+        &self.last[self.last.len().saturating_sub(LAST_BYTES)..]
+    }
+
+    fn keep_last(&mut self, bytes: &[u8]) {
+        let end = &bytes[bytes.len().saturating_sub(LAST_BYTES)..];
+        self.last.extend_from_slice(end);
+        if self.last.len() > 4 * LAST_BYTES {
+            self.last.drain(..self.last.len() - LAST_BYTES);
+        }
     }
 
     fn end_line(&mut self) -> io::Result<()> {
@@ -114,11 +128,6 @@ impl<'a> Bounded<'a> {
             self.inner.flush()?;
         }
         self.held_back_bytes += bytes.len() as u64;
-        self.last
-            .extend_from_slice(&bytes[bytes.len().saturating_sub(LAST_BYTES)..]);
-        if self.last.len() > 4 * LAST_BYTES {
-            self.last.drain(..self.last.len() - LAST_BYTES);
-        }
         Ok(())
     }
 }
@@ -127,6 +136,7 @@ impl Write for Bounded<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let within = usize::try_from(self.left_bytes).map_or(buf.len(), |left| buf.len().min(left));
         self.left_bytes -= within as u64;
+        self.keep_last(buf);
         self.pass_lines(&buf[..within])?;
         self.hold_back(&buf[within..])?;
         Ok(buf.len())
@@ -181,6 +191,7 @@ mod tests {
         assert!(text.len() as u64 <= OUTPUT_LIMIT_BYTES + (32 << 10));
         let text = String::from_utf8(text).unwrap();
         assert_eq!(text.matches("longer than 32 MiB").count(), 1);
+        assert!(text.matches("because of this").count() == 1);
         assert!(text.ends_with("because of this\n"));
     }
 }

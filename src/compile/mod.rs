@@ -19,11 +19,12 @@ use std::time::Duration;
 use flood::Bounded;
 pub use flood::{LINE_LIMIT_BYTES, OUTPUT_LIMIT_BYTES};
 
-use crate::buildpack::Staged;
+use crate::buildpack::{Reference, Staged};
 use crate::config::ConfigVars;
 use crate::output::Output;
 use crate::sandbox::{self, Ended, Exit, Profile, Root, Sandbox, Spec, Watch};
 use crate::slug::Package;
+use crate::stack::StackName;
 
 /// Most bytes that are read of what `bin/release` and `bin/report` print.
 const YAML_LIMIT_BYTES: usize = 4 << 20;
@@ -51,6 +52,8 @@ pub enum Error {
         buildpack: String,
         label: String,
         exit: Exit,
+        /// The stack that its last words name, where Heroku's own buildpacks would not take it.
+        stack: Option<StackName>,
     },
     #[error(
         "bin/compile of the buildpack {buildpack} ran into the build's time limit of {limit_seconds} s"
@@ -107,7 +110,7 @@ pub struct Compiler<'a> {
 /// The environment that buildpacks see, with constant values but for the stack, the version and
 /// what the operator adds.
 pub fn environment(
-    stack: &str,
+    stack: &StackName,
     source_version: &str,
     operator: &ConfigVars,
 ) -> Vec<(String, String)> {
@@ -119,7 +122,7 @@ pub fn environment(
         ("PATH", BUILD_PATH),
         ("REQUEST_ID", "00000000-0000-4000-8000-000000000000"),
         ("SOURCE_VERSION", source_version),
-        ("STACK", stack),
+        ("STACK", stack.as_str()),
     ] {
         env.insert(name.to_owned(), value.to_owned());
     }
@@ -197,6 +200,7 @@ impl Compiler<'_> {
                 buildpack: name,
                 label: label.to_owned(),
                 exit,
+                stack: self.stack_at_fault(buildpack, sink.last_words()),
             }),
             Ended::TimedOut => Err(Error::TimedOut {
                 buildpack: name,
@@ -300,6 +304,18 @@ impl Compiler<'_> {
         argv
     }
 
+    /// The stack, where a foreign buildpack has named it before it failed, and it is none that
+    /// Heroku has.
+    fn stack_at_fault(&self, buildpack: &Staged, last_words: &[u8]) -> Option<StackName> {
+        if matches!(buildpack.reference, Reference::Builtin(_)) {
+            return None;
+        }
+        let (_, stack) = self.env.iter().find(|(name, _)| name == "STACK")?;
+        let named = String::from_utf8_lossy(last_words).contains(stack.as_str());
+        let stack = stack.parse::<StackName>().ok()?;
+        (named && !stack.is_heroku()).then_some(stack)
+    }
+
     fn arguments(&self) -> Vec<String> {
         [self.build_dir, "/cache", "/env"]
             .map(str::to_owned)
@@ -356,7 +372,7 @@ mod tests {
         let mut operator = ConfigVars::default();
         operator.set("HOME", "/x").unwrap();
         operator.set("MIRROR", "m").unwrap();
-        let env = environment("debian-12", "", &operator);
+        let env = environment(&"debian-12".parse().unwrap(), "", &operator);
         assert!(env.contains(&("HOME".to_owned(), "/app".to_owned())));
         assert!(env.contains(&("MIRROR".to_owned(), "m".to_owned())));
     }

@@ -122,10 +122,18 @@ fn compile(error: &compile::Error) -> Draft {
     use compile::Error as E;
     match error {
         // The buildpack has said why, right above; these words are the ones that tools match on.
-        E::Failed { label, .. } => Draft::app(
-            "compile_failed",
-            format!("Push rejected, failed to compile {label} app."),
-        ),
+        E::Failed { label, stack, .. } => {
+            let summary = format!("Push rejected, failed to compile {label} app.");
+            let draft = Draft::app("compile_failed", summary);
+            let Some(stack) = stack else { return draft };
+            draft
+                .found(format!("The buildpack names the stack it was given, {stack}."))
+                .remedy(
+                    "Heroku's own buildpacks accept only names such as heroku-24. If the app builds there: \
+                     slugline apps set NAME --stack-env heroku-24, or import that root file system: \
+                     slugline stack import heroku-24 ROOTFS.tar",
+                )
+        }
         E::TimedOut {
             label,
             limit_seconds,

@@ -2,8 +2,9 @@
 
 use std::error::Error;
 
-use super::{Draft, build, cancelled, machine, nobody_reads, sentence};
+use super::{Draft, build, cancelled, chain, machine, nobody_reads, sentence};
 use crate::app::{LayoutError, NameError, ObjectFormatError};
+use crate::checkout;
 use crate::config::ConfigError;
 use crate::http::ApiError;
 use crate::http::tls::TlsError;
@@ -12,7 +13,9 @@ use crate::platform::data::DataError;
 use crate::platform::ledger::LedgerError;
 use crate::platform::queue::Left;
 use crate::platform::settings::SettingsError;
+use crate::platform::stacks::StackError;
 use crate::release;
+use crate::stack::StackNameError;
 
 pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
     let draft = if let Some(error) = error.downcast_ref::<LedgerError>() {
@@ -23,6 +26,10 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
         Draft::caller("invalid_params", sentence(error)).remedy("Choose a name such as calm-river.")
     } else if let Some(error) = error.downcast_ref::<ObjectFormatError>() {
         Draft::caller("invalid_params", sentence(error)).remedy("Leave it out for sha1.")
+    } else if let Some(error) = error.downcast_ref::<StackError>() {
+        stack(error)
+    } else if let Some(error) = error.downcast_ref::<StackNameError>() {
+        Draft::caller("invalid_params", sentence(error)).remedy("`slugline stack list` lists them.")
     } else if let Some(error) = error.downcast_ref::<LayoutError>() {
         layout(error)
     } else if let Some(error) = error.downcast_ref::<ApiError>() {
@@ -77,6 +84,29 @@ fn config(error: &ConfigError) -> Draft {
         ConfigError::TooLarge { .. } => draft.remedy(
             "Keep large values in a file or a service, and only their place in a config var.",
         ),
+    }
+}
+
+fn stack(error: &StackError) -> Draft {
+    use StackError as E;
+    let import = "Import a root file system with: slugline stack import NAME ROOTFS.tar|DIR";
+    match error {
+        E::Unknown { known, .. } => Draft::caller("stack_unknown", sentence(error))
+            .found(format!("There are: {}.", known.join(", ")))
+            .remedy(import),
+        E::OfHost { .. } => Draft::caller("stack_of_host", sentence(error))
+            .remedy("Import it under another name."),
+        E::Source { .. } => Draft::caller("stack_source", sentence(error)).remedy(import),
+        E::NoRoot { .. } => Draft::caller("stack_invalid", sentence(error)).remedy(
+            "It needs /bin/sh, and what buildpacks use: bash, mktemp, timeout, tar. debootstrap, mmdebstrap and docker export make such a tarball.",
+        ),
+        E::Unpack { source: checkout::Error::Cancelled, .. } => cancelled(),
+        E::Unpack { .. } | E::Read { .. } => {
+            Draft::caller("stack_invalid", "The root file system cannot be imported.")
+                .found(chain(error))
+                .remedy("Make the tarball again, without devices outside of /dev and with names inside of it alone.")
+        }
+        E::Io { .. } => machine("The stacks cannot be read or written.", error),
     }
 }
 

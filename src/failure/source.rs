@@ -57,6 +57,7 @@ fn checkout(error: &checkout::Error) -> Draft {
     use checkout::Error as E;
     match error {
         E::Io { .. } | E::Repository { .. } | E::NotEmpty { .. } | E::NoCommit { .. } => machine("The source could not be checked out.", error),
+        E::Cancelled => cancelled(),
         E::Empty => Draft::app("repository_empty", "There is nothing to build: the source has no file.").remedy("Add the app's files; in a git work tree only tracked ones count: git add, git commit."),
         E::Files { .. } | E::Bytes { .. } => Draft::app("source_too_large", format!("The source is too large: {error}."))
             .remedy("Keep what is not needed for the build out of the repository."),

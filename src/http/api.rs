@@ -213,7 +213,7 @@ impl Call<'_> {
     fn site(&self) -> Site<'_> {
         Site {
             url: &self.url,
-            stack: &self.server.platform.options.machine.stack,
+            stack: self.server.platform.stacks.host().as_str(),
             owner: &self.token.name,
         }
     }
@@ -260,7 +260,7 @@ impl Call<'_> {
         Ok(self.show_app(&app))
     }
 
-    /// Our own fields alone: `build_dir` and `root`.
+    /// `build_stack`, and our own fields: `build_dir`, `root` and `stack_env`.
     fn change_app(&self, app: &str) -> Result<Value> {
         let app = self.app(app)?;
         let mut layout = app.layout.clone();
@@ -271,6 +271,18 @@ impl Call<'_> {
             Value::Null if self.body.get("root").is_none() => {}
             Value::Null => layout.root = None,
             _ => layout.root = self.text("root")?.map(str::parse).transpose()?,
+        }
+        let stack = |field| -> Result<_> { Ok(self.text(field)?.map(str::parse).transpose()?) };
+        if self.body.get("build_stack").is_some() {
+            let found = self
+                .server
+                .platform
+                .stacks
+                .find(stack("build_stack")?.as_ref())?;
+            layout.stack = found.image.map(|_| found.name);
+        }
+        if self.body.get("stack_env").is_some() {
+            layout.stack_env = stack("stack_env")?;
         }
         let ledger = &self.server.platform.ledger;
         Ok(self.show_app(&ledger.set_layout(&app.id, &layout)?))

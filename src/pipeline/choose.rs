@@ -23,6 +23,14 @@ pub(super) struct Chosen {
     pub label: Option<String>,
 }
 
+impl Chosen {
+    /// Its name, without the version that a URL asks for.
+    pub fn name(&self) -> String {
+        let name = self.staged.reference.to_string();
+        name.split('#').next().unwrap_or_default().to_owned()
+    }
+}
+
 /// What buildpacks are asked with.
 pub(super) struct Asking<'a> {
     pub root: &'a Root,

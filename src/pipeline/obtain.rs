@@ -48,7 +48,7 @@ impl Supply<'_> {
             Reference::Tarball { url, checksum } => self.tarball(url, *checksum, place)?,
             Reference::Archive(path) => {
                 let dir = self.scratch.join(format!("unpacked-{place}"));
-                (unpack(path, &dir)?, None)
+                (self.unpack(path, &dir)?, None)
             }
         };
         let buildpacks = root.buildpacks();
@@ -79,7 +79,7 @@ impl Supply<'_> {
             Fetched::New(id) => {
                 let dir = self.scratch.join(format!("unpacked-{place}"));
                 fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
-                checkout::commit(&repository, None, id, &dir, &LIMITS)
+                checkout::commit(&repository, None, id, &dir, &LIMITS, self.cancel.flag())
                     .with_context(|| format!("checking out the buildpack {url}"))?;
                 (id, Some(self.keep(dir, &name(&id))?))
             }
@@ -108,9 +108,17 @@ impl Supply<'_> {
             files
         } else {
             let dir = self.scratch.join(format!("unpacked-{place}"));
-            self.keep(unpack(&archive, &dir)?, &name(digest))?
+            self.keep(self.unpack(&archive, &dir)?, &name(digest))?
         };
         Ok((files, pinned(digest)))
+    }
+
+    fn unpack(&self, archive: &Path, dir: &Path) -> Result<PathBuf> {
+        fs::create_dir(dir).with_context(|| dir.display().to_string())?;
+        let file = File::open(archive).with_context(|| archive.display().to_string())?;
+        let stop = self.cancel.flag();
+        checkout::archive_as_it_is(file, dir, &LIMITS, stop).context("unpacking the buildpack")?;
+        Ok(dir.to_owned())
     }
 
     fn find(&self, name: &str) -> Option<PathBuf> {
@@ -132,13 +140,6 @@ impl Supply<'_> {
                 .with_context(|| format!("keeping {name}")),
         }
     }
-}
-
-fn unpack(archive: &Path, dir: &Path) -> Result<PathBuf> {
-    fs::create_dir(dir).with_context(|| dir.display().to_string())?;
-    let file = File::open(archive).with_context(|| archive.display().to_string())?;
-    checkout::archive_as_it_is(file, dir, &LIMITS).context("unpacking the buildpack")?;
-    Ok(dir.to_owned())
 }
 
 /// Where the files begin: archives of git hosts have one directory around everything.

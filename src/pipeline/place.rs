@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 
@@ -48,6 +49,7 @@ impl Place {
         layout: &Layout,
         root: &Root,
         limits: &Limits,
+        stop: &AtomicBool,
     ) -> Result<Directory> {
         let make = |dir: &Path| match fs::create_dir(dir) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
@@ -55,11 +57,11 @@ impl Place {
         };
         make(&self.host)?;
         let Some(of) = &layout.root else {
-            return fetch(source, &self.host, limits);
+            return fetch(source, &self.host, limits, stop);
         };
         let whole = root.path().join(WHOLE_TREE);
         make(&whole)?;
-        let fetched = fetch(source, &whole, limits)?;
+        let fetched = fetch(source, &whole, limits, stop)?;
         self.take(of, &whole)?;
         Ok(fetched)
     }
@@ -91,7 +93,7 @@ impl Place {
     }
 }
 
-fn fetch(source: Source<'_>, to: &Path, limits: &Limits) -> Result<Directory> {
+fn fetch(source: Source<'_>, to: &Path, limits: &Limits, stop: &AtomicBool) -> Result<Directory> {
     let whole = |checkout| Directory {
         checkout,
         changed: 0,
@@ -101,13 +103,13 @@ fn fetch(source: Source<'_>, to: &Path, limits: &Limits) -> Result<Directory> {
             repository,
             quarantine,
             commit,
-        } => checkout::commit(repository, quarantine, commit, to, &limits.checkout)
+        } => checkout::commit(repository, quarantine, commit, to, &limits.checkout, stop)
             .map(whole)
             .with_context(|| format!("checking out {commit}")),
-        Source::Archive(reader) => checkout::archive(reader, to, &limits.checkout)
+        Source::Archive(reader) => checkout::archive(reader, to, &limits.checkout, stop)
             .map(whole)
             .context("unpacking the source archive"),
-        Source::Directory(dir) => checkout::directory(dir, to, &limits.checkout)
+        Source::Directory(dir) => checkout::directory(dir, to, &limits.checkout, stop)
             .with_context(|| format!("copying {}", dir.display())),
     }
 }

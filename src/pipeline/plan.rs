@@ -6,32 +6,46 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
-use super::choose::{Asking, choose};
+use super::choose::{Asking, Chosen, choose};
 use super::obtain::Supply;
 use super::place::Place;
 use super::process_types::read_procfile;
 use super::{Build, Machine, prune};
-use crate::compile::{self, Compiler, cache};
+use crate::compile::cache::{self, Maker};
+use crate::compile::{self, Compiler};
 use crate::output::Output;
 use crate::procfile;
-use crate::sandbox::{Root, Watch};
+use crate::sandbox::Watch;
 
 /// Tells what a build of the source would use, as far as its buildpacks can tell beforehand.
 ///
 /// # Errors
 /// What would keep the build from beginning: the stage's error is in the chain.
 pub fn plan(job: Build<'_>, machine: &Machine, watch: &Watch, out: &mut Output<'_>) -> Result<()> {
-    let root = Root::create(&job.scratch.join("root")).context("preparing the build's root")?;
-    out.step(&format!("Planning on the {} stack", machine.stack))?;
+    let stack = &job.stack;
+    let image = stack.image.as_ref().map(|image| image.root.as_path());
+    let root = machine.sandbox.root_on(&job.scratch.join("root"), image);
+    let root = root.context("preparing the build's root")?;
+    out.step(&format!("Planning on the {} stack", stack.name))?;
     let place = Place::new(&job.layout, &root);
     let checkout = place
-        .fill(job.source, &job.layout, &root, &machine.limits)?
+        .fill(
+            job.source,
+            &job.layout,
+            &root,
+            &machine.limits,
+            watch.cancel.flag(),
+        )?
         .checkout;
     prune(&place.host, out)?;
     let declared = read_procfile(&place.host.join("Procfile"))?;
     let version = checkout.commit.map(|id| id.to_string());
     let version = version.or(job.version).unwrap_or_default();
-    let env = compile::environment(&machine.stack, &version, &machine.env);
+    let env = compile::environment(
+        job.layout.stack_env.as_ref().unwrap_or(&stack.name),
+        &version,
+        &machine.env,
+    );
     let supply = Supply {
         kept: job.fetched,
         scratch: job.scratch,
@@ -49,7 +63,9 @@ pub fn plan(job: Build<'_>, machine: &Machine, watch: &Watch, out: &mut Output<'
     root.renew()?;
     compile::write_env_dir(&root.env(), job.config)?;
     if let Some(kept) = job.cache {
-        cache::restore(kept, &root.cache(), &machine.stack).context("restoring the build cache")?;
+        let maker = Maker::new(stack, chosen.iter().map(Chosen::name).collect());
+        cache::restore(kept, &root.cache(), &maker, watch.cancel.flag())
+            .context("restoring the build cache")?;
     }
     root.hand_over_renewed()?;
     let compiler = Compiler {

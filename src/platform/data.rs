@@ -30,16 +30,19 @@ pub struct DataDir {
 
 /// The file in a data directory that holds the admin token's secret.
 pub const ADMIN_TOKEN: &str = "admin-token";
+/// The directory of imported stacks.
+pub const STACKS: &str = "stacks";
 /// The file with the server's options.
 pub const SETTINGS: &str = "slugline.yml";
 
-const DIRECTORIES: [&str; 7] = [
+const DIRECTORIES: [&str; 8] = [
     "repositories",
     "slugs",
     "caches",
     "buildpacks",
     "logs",
     "sources",
+    STACKS,
     "scratch",
 ];
 
@@ -123,6 +126,11 @@ impl DataDir {
     /// An uploaded source archive.
     pub fn source(&self, id: &str) -> PathBuf {
         self.sources().join(format!("{id}.tgz"))
+    }
+
+    /// Imported stacks.
+    pub fn stacks(&self) -> PathBuf {
+        self.path.join(STACKS)
     }
 
     /// Where builds work; what a dead server has left there is swept at the start.

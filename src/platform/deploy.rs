@@ -78,8 +78,10 @@ impl Platform {
         let fetched = self.data.buildpacks();
         // As they are now: the build may have waited.
         let layout = self.ledger.app(&job.app.id)?.layout;
+        let stack = self.stacks.find(layout.stack.as_ref())?;
         let build = pipeline::Build {
             source: job.source,
+            stack,
             version: job.version,
             buildpacks,
             layout,

@@ -17,6 +17,7 @@ mod recover;
 pub mod resources;
 mod scratch;
 pub mod settings;
+pub mod stacks;
 pub mod token;
 
 use std::collections::{HashMap, HashSet};
@@ -36,6 +37,7 @@ use data::DataDir;
 use ledger::Ledger;
 use logs::Logs;
 use queue::{AppLocks, Queue};
+use stacks::Stacks;
 
 /// What a server decides for its platform.
 pub struct Options {
@@ -58,6 +60,7 @@ pub struct Platform {
     pub store: Store,
     pub logs: Logs,
     pub data: DataDir,
+    pub stacks: Stacks,
     pub options: Options,
     builds: Queue,
     apps: AppLocks,
@@ -81,6 +84,7 @@ impl Platform {
             ledger: Ledger::open(&data.ledger())?,
             store,
             logs: Logs::new(data.logs()),
+            stacks: Stacks::new(data.stacks(), options.machine.stack.clone()),
             builds: Queue::new(options.max_builds),
             apps: AppLocks::default(),
             running: Mutex::default(),

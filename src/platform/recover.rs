@@ -54,6 +54,7 @@ impl Platform {
                 tracing::warn!(path = %path.display(), %error, "a build's directory stays behind");
             }
         }
+        self.stacks.sweep()?;
         // No build is under way yet, so what no slug names is what a dead one has left.
         let removed = self.remove_unless_named(&self.store.digests()?)?;
         if removed > 0 {

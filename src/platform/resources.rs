@@ -2,7 +2,7 @@
 //!
 //! In go rows and what only the server knows (its URL, its stack), out come JSON objects with
 //! every field that the API's schema names for the resource; what Slugline does not have is null.
-//! Some fields are our own: an app's `build_dir` and `root`, a build's `failure` and `cancelled`, a
+//! Some fields are our own: an app's `build_dir`, `root` and `stack_env`, a build's `failure` and `cancelled`, a
 //! slug's `record`.
 //!
 //! Source: the Platform API's schema, version 3.
@@ -16,6 +16,7 @@ use crate::buildpack::Reference;
 use crate::config::ConfigVars;
 use crate::digest::Digest;
 use crate::release::Status;
+use crate::stack::StackName;
 
 /// What the resources say of the server they come from.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +34,7 @@ pub fn app(site: &Site<'_>, app: &App, repo_size_bytes: Option<u64>) -> Value {
         "acm": false,
         "archived_at": null,
         "build_dir": app.layout.build_dir.as_str(),
-        "build_stack": named("stack", site.stack),
+        "build_stack": named("stack", app.layout.stack.as_ref().map_or(site.stack, StackName::as_str)),
         "buildpack_provided_description": app.buildpacks,
         "created_at": app.created_at.to_string(),
         "generation": named("generation", "cedar"),
@@ -51,7 +52,8 @@ pub fn app(site: &Site<'_>, app: &App, repo_size_bytes: Option<u64>) -> Value {
         "root": app.layout.root.as_ref().map(AppRoot::as_str),
         "slug_size": app.slug_size_bytes,
         "space": null,
-        "stack": named("stack", site.stack),
+        "stack": named("stack", app.layout.stack.as_ref().map_or(site.stack, StackName::as_str)),
+        "stack_env": app.layout.stack_env,
         "team": null,
         "updated_at": app.updated_at.to_string(),
         "web_url": null,

@@ -48,7 +48,7 @@ pub use limits::{Limit, Limits};
 pub use network::{Contact, Network, PROXY_PORT, Place, Rules, Traffic, Upstream};
 pub use refusal::{Cause, cause_of_refusal};
 pub use remove::remove_tree;
-pub use root::Root;
+pub use root::{Root, TOOL_DIR};
 pub use stream::{Ended, Exit};
 pub use user::INNER_ID;
 
@@ -229,7 +229,22 @@ impl Sandbox {
     /// # Errors
     /// The platform's: a file could not be made, or there is no sandbox to be had.
     pub fn root(&self, dir: &Path) -> Result<Root, Error> {
-        Root::create_at(self.level()?, dir)
+        self.root_on(dir, None)
+    }
+
+    /// The same on the system directories of another root file system, where one is given.
+    ///
+    /// # Errors
+    /// As [`Sandbox::root`]; [`Error::Refused`] also where there are no namespaces to show it in.
+    pub fn root_on(&self, dir: &Path, stack: Option<&Path>) -> Result<Root, Error> {
+        let level = self.level()?;
+        if stack.is_some() && level > Level::Namespaces {
+            return Err(Error::Refused {
+                step: "show the stack's root file system".to_owned(),
+                reason: format!("isolation is {level}, and that needs namespaces"),
+            });
+        }
+        Root::create_at(level, dir, stack)
     }
 
     /// As [`Sandbox::probe`], for who wants to build or run what was built.

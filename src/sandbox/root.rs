@@ -5,7 +5,7 @@
 //! fills; `/etc` holds the few files that programs need, and none of the host's accounts.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::Write;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{
     DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink,
 };
@@ -26,37 +26,37 @@ use super::{Error, Level, Spec, outside};
 pub(super) const WRITABLE: [&str; 5] = ["app", "cache", "env", "buildpacks", "tmp"];
 /// Mount points and empty directories that a Linux program expects.
 const EXPECTED: [&str; 8] = ["dev", "proc", "etc", "run", "var", "var/tmp", "home", "mnt"];
-/// The host's system directories, shown read-only.
+/// The stack's system directories, shown read-only.
 const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
-/// Small files of the host's `/etc` that are copied.
-const ETC_FILES: [&str; 15] = [
+/// Small files of the stack's `/etc` that are copied.
+const ETC_FILES: [&str; 11] = [
     "bash.bashrc",
     "gai.conf",
-    "host.conf",
-    "hosts",
     "ld.so.cache",
     "ld.so.conf",
     "localtime",
     "magic",
     "mime.types",
-    "networks",
     "nsswitch.conf",
     "os-release",
     "protocols",
-    "resolv.conf",
     "services",
 ];
-/// Directories of the host's `/etc` that are shown read-only.
-const ETC_DIRECTORIES: [&str; 8] = [
+/// Directories of the stack's `/etc` that are shown read-only.
+const ETC_DIRECTORIES: [&str; 5] = [
     "alternatives",
-    "ca-certificates",
     "crypto-policies",
     "fonts",
     "ld.so.conf.d",
-    "pki",
     "profile.d",
-    "ssl",
 ];
+/// The same of the host, whatever the stack: its network, and the certificates that it trusts.
+const HOST_FILES: [&str; 4] = ["host.conf", "hosts", "networks", "resolv.conf"];
+const HOST_DIRECTORIES: [&str; 3] = ["ca-certificates", "pki", "ssl"];
+/// Largest file of an `/etc` that is copied.
+const ETC_FILE_BYTES: u64 = 1 << 20;
+/// Where the server's side of a build is shown to it.
+pub const TOOL_DIR: &str = "/run/slugline";
 
 /// `bash --login` reads this first; it loads the slug's `.profile.d`, as Heroku's stacks do.
 /// Source: facts on Heroku's runtime, "`bash --login -c`: /etc/profile sources `$HOME/.profile.d/*.sh`".
@@ -103,16 +103,17 @@ pub struct Root {
 
 impl Root {
     /// Makes the directory `dir`, which must not exist, and all that belongs into it, for a sandbox
-    /// with namespaces.
+    /// with namespaces, on the host's own system directories.
     ///
     /// # Errors
     /// The platform's: a file could not be made.
     pub fn create(dir: &Path) -> Result<Self, Error> {
-        Self::create_at(Level::with_namespaces(), dir)
+        Self::create_at(Level::with_namespaces(), dir, None)
     }
 
-    /// The same for a level.
-    pub(super) fn create_at(level: Level, dir: &Path) -> Result<Self, Error> {
+    /// The same for a level, and with the system directories of a stack where one is given. No link
+    /// of it is followed here: an absolute one would lead to the host's files.
+    pub(super) fn create_at(level: Level, dir: &Path, stack: Option<&Path>) -> Result<Self, Error> {
         let outer = match level {
             Level::Root => Outer::claim().map_err(Error::io(dir))?,
             // Another user could not pass through the directories above this one.
@@ -129,11 +130,27 @@ impl Root {
         for name in WRITABLE.iter().chain(&EXPECTED) {
             make_dir(&dir.join(name))?;
         }
+        let stack = stack.unwrap_or(Path::new("/"));
         for name in SYSTEM {
-            root.show_system(name)?;
+            root.show_system(stack, name)?;
         }
-        root.write_etc()?;
+        root.write_etc(&stack.join("etc"))?;
         Ok(root)
+    }
+
+    /// Shows `dir` read-only as [`TOOL_DIR`], and over names in it, which must be there, other files
+    /// and directories of the host.
+    ///
+    /// # Errors
+    /// The platform's: a mount point could not be made.
+    pub fn show_tools(&mut self, dir: &Path, over: &[(PathBuf, String)]) -> Result<(), Error> {
+        let inside = self.dir.join(TOOL_DIR.trim_start_matches('/'));
+        self.show(dir.to_owned(), inside.clone())?;
+        let over = over
+            .iter()
+            .map(|(host, name)| (host.clone(), inside.join(name)));
+        self.read_only.extend(over);
+        Ok(())
     }
 
     /// The directory itself, as the host sees it.
@@ -241,9 +258,9 @@ impl Root {
             .try_for_each(|name| chown_tree(&self.dir.join(name), id))
     }
 
-    /// A system directory: a link where the host has one (`/bin` → `usr/bin`), else a mount point.
-    fn show_system(&mut self, name: &str) -> Result<(), Error> {
-        let host = Path::new("/").join(name);
+    /// A system directory: a link where the stack has one (`/bin` → `usr/bin`), else a mount point.
+    fn show_system(&mut self, stack: &Path, name: &str) -> Result<(), Error> {
+        let host = stack.join(name);
         let inside = self.dir.join(name);
         match fs::symlink_metadata(&host) {
             Ok(meta) if meta.is_symlink() => {
@@ -261,22 +278,34 @@ impl Root {
         Ok(())
     }
 
-    fn write_etc(&mut self) -> Result<(), Error> {
+    fn write_etc(&mut self, of_stack: &Path) -> Result<(), Error> {
         let etc = self.dir.join("etc");
         for (name, text) in [("passwd", PASSWD), ("group", GROUP), ("profile", PROFILE)] {
             write_file(&etc.join(name), text.as_bytes())?;
         }
         write_file(&etc.join("hostname"), b"slugline\n")?;
-        for name in ETC_FILES {
-            // A host without one of these files works without it.
-            if let Ok(bytes) = fs::read(Path::new("/etc").join(name)) {
+        let of_host = Path::new("/etc");
+        let is_hosts = of_stack == of_host;
+        let of_stack = is_directory(of_stack).then_some(of_stack);
+        let from = |dir: Option<&'_ Path>, names: &[&str]| {
+            let paths = |dir: &Path| names.iter().map(|name| dir.join(name)).collect::<Vec<_>>();
+            dir.map(paths).unwrap_or_default()
+        };
+        let files = from(of_stack, &ETC_FILES).into_iter();
+        for path in files.chain(from(Some(of_host), &HOST_FILES)) {
+            // A system without one of these files works without it. On the host, links are its own.
+            if let Some(name) = path.file_name()
+                && let Some(bytes) = read_small(&path, is_hosts || path.starts_with(of_host))
+            {
                 write_file(&etc.join(name), &bytes)?;
             }
         }
-        for name in ETC_DIRECTORIES {
-            let host = Path::new("/etc").join(name);
-            if host.is_dir() {
-                self.show(host, etc.join(name))?;
+        let directories = from(of_stack, &ETC_DIRECTORIES).into_iter();
+        for path in directories.chain(from(Some(of_host), &HOST_DIRECTORIES)) {
+            if let Some(name) = path.file_name()
+                && (is_directory(&path) || (path.starts_with(of_host) && path.is_dir()))
+            {
+                self.show(path.clone(), etc.join(name))?;
             }
         }
         // After the directories inside it: the mount covers them read-only as well.
@@ -328,7 +357,26 @@ impl Root {
 /// The host's own small files of `/etc`, for commands that see no other.
 pub(super) fn etc_files() -> Vec<PathBuf> {
     let file = |name: &&str| Path::new("/etc").join(name);
-    ETC_FILES.iter().map(file).collect()
+    ETC_FILES.iter().chain(&HOST_FILES).map(file).collect()
+}
+
+fn is_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+}
+
+/// A small ordinary file; through a link only where that is trusted.
+fn read_small(path: &Path, follow: bool) -> Option<Vec<u8>> {
+    let flags = if follow { 0 } else { nix::libc::O_NOFOLLOW };
+    let flags = flags | nix::libc::O_NONBLOCK;
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .ok()?;
+    file.metadata().ok().filter(fs::Metadata::is_file)?;
+    let mut bytes = Vec::new();
+    file.take(ETC_FILE_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Makes a directory with mode 755 whatever the umask.

@@ -434,11 +434,11 @@ fn a_cache_of_another_stack_is_discarded_with_a_line() {
     app.commit("Cache");
     app.slugline(&["buildpacks:set", "inline"]).success();
     app.push().success();
-    let caches = fs::read_dir(site.data().join("caches")).unwrap().flatten();
-    let mut notes = caches
-        .map(|entry| entry.path())
-        .filter(|path| path.is_file());
-    fs::write(notes.next().unwrap(), "cedar-14\n").unwrap();
+    let kept = site.data().join("caches").join(site.app_id("hello"));
+    let note = kept.join("current/note.json");
+    let mut maker: Value = serde_json::from_str(&fs::read_to_string(&note).unwrap()).unwrap();
+    maker["stack"] = "cedar-14".into();
+    fs::write(&note, maker.to_string()).unwrap();
     app.write("more", "");
     app.commit("More");
     let said = app.push().success().stderr;
@@ -447,6 +447,16 @@ fn a_cache_of_another_stack_is_discarded_with_a_line() {
         "{said}"
     );
     assert!(!said.contains("cached: kept"), "{said}");
+
+    // What another buildpack kept is of no use either.
+    let other = json!({ "updates": [{ "buildpack": "heroku/nodejs" }] });
+    site.api("PUT", "/apps/hello/buildpack-installations", Some(other));
+    app.write("package.json", "{}");
+    app.commit("Node.js");
+    let said = app.push().success().stderr;
+    let line =
+        "-----> Buildpacks changed from inline to heroku/nodejs: the build cache is discarded";
+    assert!(said.contains(line), "{said}");
 }
 
 /// Pushes an app whose build prints what the script says; gives the log's bytes and what the
@@ -541,4 +551,31 @@ fn detection_writes_nothing_and_sees_no_config() {
         "{}",
         built.stderr
     );
+}
+
+#[test]
+fn a_buildpack_that_does_not_know_the_stack() {
+    let site = Site::without_server();
+    let app = site.repository("app", "no_language");
+    app.write("bin/detect", "#!/bin/sh\necho Picky\n");
+    app.write(
+        "bin/compile",
+        "#!/bin/sh\ncase $STACK in heroku-*) ;; *) echo \"Stack $STACK is not supported!\"; exit 1 ;; esac\n",
+    );
+    app.commit("Picky");
+    let said = build(&site, &app, &["--buildpack", "inline"])
+        .failure(1)
+        .stderr;
+    assert!(
+        said.contains("accept only names such as heroku-24"),
+        "{said}"
+    );
+    let arguments = ["--buildpack", "inline", "--stack-env", "heroku-24"];
+    build(&site, &app, &arguments).success();
+    // One that fails for another reason is not blamed on the stack.
+    app.write("bin/compile", "#!/bin/sh\necho no; exit 1\n");
+    let said = build(&site, &app, &["--buildpack", "inline"])
+        .failure(1)
+        .stderr;
+    assert!(!said.contains("heroku-24"), "{said}");
 }

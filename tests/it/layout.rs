@@ -30,6 +30,7 @@ const ROWS: [(&str, &[&str]); 6] = [
             "procfile",
             "release",
             "slug",
+            "stack",
         ],
     ),
 ];

@@ -32,4 +32,5 @@ mod sandbox_attacks;
 mod sandbox_levels;
 mod server;
 mod site;
+mod stacks;
 mod wire;

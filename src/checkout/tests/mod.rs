@@ -13,6 +13,9 @@ mod directory;
 use super::*;
 use crate::fixture::{commit_file, git, git_line, listing, source_repo};
 
+/// Nothing is to stop.
+static GO: AtomicBool = AtomicBool::new(false);
+
 struct Case {
     dir: tempfile::TempDir,
     source: PathBuf,
@@ -65,19 +68,26 @@ impl Case {
 
     fn commit(&self, id: ObjectId) -> Result<(Checkout, PathBuf), Error> {
         let dest = self.dest();
-        let done = commit(&self.source.join(".git"), None, id, &dest, &self.limits)?;
+        let done = commit(
+            &self.source.join(".git"),
+            None,
+            id,
+            &dest,
+            &self.limits,
+            &GO,
+        )?;
         Ok((done, dest))
     }
 
     fn directory(&self, src: &Path) -> Result<(Directory, PathBuf), Error> {
         let dest = self.dest();
-        Ok((directory(src, &dest, &self.limits)?, dest))
+        Ok((directory(src, &dest, &self.limits, &GO)?, dest))
     }
 
     fn archive(&self, bytes: &[u8]) -> Result<(Checkout, PathBuf), Error> {
         let dest = self.dest();
         let before = listing(self.dir.path()).len();
-        let result = archive(bytes, &dest, &self.limits);
+        let result = archive(bytes, &dest, &self.limits, &GO);
         let within = listing(&dest).len();
         assert_eq!(listing(self.dir.path()).len(), before + within);
         Ok((result?, dest))
@@ -145,10 +155,10 @@ fn objects_may_still_be_in_a_quarantine() {
         .unwrap();
     fs::write(quarantine.join("info/alternates"), "..\n").unwrap();
     let head = case.head();
-    let none = commit(&bare, None, head, &case.dest(), &case.limits);
+    let none = commit(&bare, None, head, &case.dest(), &case.limits, &GO);
     assert!(matches!(none, Err(Error::NoCommit { .. })));
     let dest = case.dest();
-    commit(&bare, Some(&quarantine), head, &dest, &case.limits).unwrap();
+    commit(&bare, Some(&quarantine), head, &dest, &case.limits, &GO).unwrap();
     assert_eq!(fs::read(dest.join("file")).unwrap(), b"one\n");
 }
 
@@ -176,6 +186,7 @@ fn commits_that_cannot_be_built() {
         case.head(),
         &not_empty,
         &case.limits,
+        &GO,
     );
     assert!(matches!(error, Err(Error::NotEmpty { .. })));
     let blob = id(&git_line(&case.source, &["rev-parse", "HEAD:file"], b""));

@@ -42,6 +42,8 @@ pub(super) fn rebuild(
             .collect::<Result<_>>()?,
         build_dir: record.layout.build_dir,
         root: record.layout.root.clone(),
+        stack: record.layout.stack.clone(),
+        stack_env: record.layout.stack_env.clone(),
         env: env.to_vec(),
         env_file: None,
         cache: None,

@@ -165,6 +165,8 @@ mod tests {
         let layout = Layout {
             build_dir: BuildDir::Separate,
             root: Some("services/api".parse().unwrap()),
+            stack: Some("small".parse().unwrap()),
+            stack_env: Some("heroku-24".parse().unwrap()),
         };
         assert_eq!(ledger.set_layout("demo", &layout).unwrap().layout, layout);
         ledger.set_layout("demo", &Layout::default()).unwrap();

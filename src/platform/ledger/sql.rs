@@ -18,6 +18,7 @@ use crate::app::{AppName, AppRoot, Layout, ObjectFormat};
 use crate::digest::Digest;
 use crate::output::Failure;
 use crate::release::{Status, Version};
+use crate::stack::StackName;
 
 type Result<T> = std::result::Result<T, LedgerError>;
 
@@ -54,6 +55,7 @@ pub(super) fn set_schema_version(connection: &Connection, version: i64) -> rusql
 const APP: &str = "
     SELECT a.id AS id, a.name AS name, a.created_at AS created_at, a.updated_at AS updated_at,
         a.build_dir AS build_dir, a.root AS root, a.object_format AS object_format,
+        a.stack AS stack, a.stack_env AS stack_env,
         r.created_at AS released_at, s.size_bytes AS size_bytes, s.buildpacks AS buildpacks
     FROM apps a
     LEFT JOIN releases r ON r.app_id = a.id AND r.version = (
@@ -74,6 +76,8 @@ fn app_of(row: &Row<'_>) -> rusqlite::Result<App> {
         layout: Layout {
             build_dir: parsed(row, "build_dir")?,
             root: parsed_option(row, "root")?,
+            stack: parsed_option(row, "stack")?,
+            stack_env: parsed_option(row, "stack_env")?,
         },
         object_format: parsed(row, "object_format")?,
     })
@@ -116,11 +120,13 @@ pub(super) fn touch_app(c: &Connection, id: &str, now: Timestamp) -> Result<usiz
 pub(super) fn set_app_layout(c: &Connection, id: &str, layout: &Layout) -> Result<()> {
     run(
         c,
-        "UPDATE apps SET build_dir = ?2, root = ?3 WHERE id = ?1",
+        "UPDATE apps SET build_dir = ?2, root = ?3, stack = ?4, stack_env = ?5 WHERE id = ?1",
         params![
             id,
             layout.build_dir.as_str(),
-            layout.root.as_ref().map(AppRoot::as_str)
+            layout.root.as_ref().map(AppRoot::as_str),
+            layout.stack.as_ref().map(StackName::as_str),
+            layout.stack_env.as_ref().map(StackName::as_str),
         ],
     )?;
     Ok(())

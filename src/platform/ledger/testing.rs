@@ -37,6 +37,7 @@ pub(crate) fn record(content: &str) -> SlugRecord {
         runtimes: [("lang".into(), "1.2.3".into())].into(),
         packages: Vec::new(),
         stack: "debian-12".into(),
+        stack_digest: None,
         architecture: "x86_64".into(),
         process_types: [("web".into(), "serve".into())].into(),
         layout: crate::app::Layout::default(),

@@ -18,10 +18,11 @@ use serde_yaml::Value;
 
 pub use error::{Place, SettingsError};
 pub use value::PublicUrl;
-use value::{StackName, build_env, list, number, parsed, scalar};
+use value::{build_env, list, number, parsed, scalar};
 
 use crate::config::ConfigVars;
 use crate::sandbox::{Isolation, Level, Limits as BuildLimits, Network, Place as NetworkPlace};
+use crate::stack::StackName;
 use crate::store::BucketUrl;
 
 /// The name of the file, inside of the server's data directory.
@@ -286,7 +287,9 @@ impl Settings {
             "push_limit_bytes" => self.push_limit_bytes = number(value, place, "bytes", BYTES)?,
             "slug_limit_bytes" => self.slug_limit_bytes = number(value, place, "bytes", BYTES)?,
             "slug_warning_bytes" => self.slug_warning_bytes = number(value, place, "bytes", BYTES)?,
-            "stack" => self.stack = parsed::<StackName>(value, place, StackName::EXPECTED)?.0,
+            "stack" => {
+                self.stack = parsed::<StackName>(value, place, StackName::EXPECTED)?.to_string();
+            }
             "tls_cert" => self.tls_cert = Some(parsed(value, place, "a file's path")?),
             "tls_key" => self.tls_key = Some(parsed(value, place, "a file's path")?),
             _ => {
@@ -318,7 +321,7 @@ pub fn stack_of_os_release(text: &str) -> String {
     };
     stack
         .parse()
-        .map_or_else(|()| "linux".to_owned(), |StackName(name)| name)
+        .map_or_else(|_| "linux".to_owned(), |name: StackName| name.to_string())
 }
 
 /// The line, counted from 1, where a key of the outermost mapping stands.

@@ -156,26 +156,3 @@ impl FromStr for LogFormat {
         }
     }
 }
-
-/// A stack's name, which stands in log lines and file names.
-pub(super) struct StackName(pub(super) String);
-
-impl StackName {
-    pub(super) const EXPECTED: &str = "1 to 50 letters, digits, dots and dashes, such as debian-12";
-}
-
-impl FromStr for StackName {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if (1..=50).contains(&text.len())
-            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text.chars().all(allowed)
-        {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(())
-        }
-    }
-}
