@@ -17,6 +17,7 @@ mod config;
 mod demo;
 mod doctor;
 pub mod environment;
+mod gc;
 mod git;
 mod git_credential;
 mod interrupt;
@@ -88,6 +89,8 @@ enum Command {
     /// Answer git's questions for a user and password
     #[command(name = "git-credential")]
     GitCredential(git_credential::Args),
+    /// Have the server remove what nobody needs any more
+    Gc(gc::Args),
     /// Serve git pushes and the Platform API
     Serve(serve::Args),
     /// Build a directory or an archive into a slug
@@ -118,6 +121,7 @@ impl Command {
             Self::Buildpacks(args) => buildpacks::run(args, &environment()),
             Self::Token(args) => token::run(args, &environment()),
             Self::GitCredential(args) => git_credential::run(args, &environment()),
+            Self::Gc(args) => gc::run(args, &environment()),
             Self::Serve(args) => serve::run(args),
             Self::Build(args) => build::run(args),
             Self::Run(args) => run::run(args),
@@ -251,6 +255,8 @@ mod tests {
             "token",
             "token create laptop",
             "token revoke laptop",
+            "gc",
+            "gc --json",
             "git-credential get",
             "git-credential --url http://x:1 --data /d store",
         ] {

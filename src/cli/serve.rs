@@ -129,6 +129,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             pack_bytes: settings.push_limit_bytes,
             ..receive::Limits::default()
         },
+        git: environment::git()?,
         faults: environment::faults(),
         explain,
     };

@@ -201,6 +201,7 @@ impl Call<'_> {
                 self.app(app)?;
                 created(self.create_source()?)
             }
+            ["collections"] if post => created(self.collect()?),
             ["sources"] if post => created(self.create_source()?),
             ["oauth", "authorizations"] if get => ok(self.tokens()?),
             ["oauth", "authorizations"] if post => created(self.create_token()?),
@@ -286,6 +287,11 @@ impl Call<'_> {
         }
         let ledger = &self.server.platform.ledger;
         Ok(self.show_app(&ledger.set_layout(&app.id, &layout)?))
+    }
+
+    /// Our own: Heroku has no such thing.
+    fn collect(&self) -> Result<Value> {
+        Ok(resources::collected(&self.server.platform.collect()?))
     }
 
     fn purge_cache(&self, app: &str) -> Result<Value> {

@@ -5,7 +5,6 @@
 //! Source: gitprotocol-http(5), "Smart Service git-upload-pack".
 
 use std::io::{self, Read, Write};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -27,9 +26,6 @@ use crate::platform::ledger::App;
 use crate::receive;
 use crate::sandbox::Cancel;
 
-/// The `PATH` of `git upload-pack`, which starts `git pack-objects`.
-const GIT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-
 /// Most bytes of an advertisement that are kept in memory: a million refs.
 const ADVERTISEMENT_BYTES: u64 = 128 << 20;
 
@@ -40,24 +36,13 @@ pub(super) fn protocol(request: &Request<Incoming>) -> Option<String> {
 }
 
 fn upload_pack_command(server: &Server, repository: &Path, protocol: Option<String>) -> Command {
-    let mut command = Command::new(&server.git);
+    let mut command = receive::git_command(&server.git, repository);
     command
-        .env_clear()
-        .env("PATH", GIT_PATH)
-        .env("HOME", "/nonexistent")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("LC_ALL", "C")
-        .args(["-c", "safe.directory=*"])
         .args(["-c", "uploadpack.allowFilter=true"])
-        .args(["upload-pack", "--stateless-rpc"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        // So that its own children end with it.
-        .process_group(0);
+        .args(["upload-pack", "--stateless-rpc"]);
     if let Some(protocol) = protocol {
         command.env("GIT_PROTOCOL", protocol);
     }
-    command.current_dir(repository);
     command
 }
 

@@ -76,6 +76,7 @@ pub(super) async fn receive_pack(
             tracing::info!(app = %app.name, %error, "the pusher left before the end");
         }
         drop(place);
+        server.platform.tidy(&app);
     });
     stream(RESULT, reply)
 }

@@ -7,6 +7,7 @@
 pub mod api_build;
 pub mod apps;
 pub mod clock;
+pub mod collect;
 pub mod data;
 mod deploy;
 pub mod ledger;
@@ -21,6 +22,7 @@ pub mod stacks;
 pub mod token;
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -48,6 +50,8 @@ pub struct Options {
     /// Where slugs are kept besides the data directory.
     pub bucket: Option<Bucket>,
     pub receive: receive::Limits,
+    /// The host's git, which repacks.
+    pub git: PathBuf,
     /// Where a test wants a push to die.
     pub faults: Faults,
     /// Turns an error into what a person reads; the edge knows how.

@@ -9,12 +9,14 @@
 
 use serde_json::{Value, json};
 
+use super::collect::{Collected, CollectedRepository};
 use super::ledger::{App, Build, ReleaseRow, Slug, Token};
 use super::token::Secret;
 use crate::app::AppRoot;
 use crate::buildpack::Reference;
 use crate::config::ConfigVars;
 use crate::digest::Digest;
+use crate::receive;
 use crate::release::Status;
 use crate::stack::StackName;
 
@@ -58,6 +60,20 @@ pub fn app(site: &Site<'_>, app: &App, repo_size_bytes: Option<u64>) -> Value {
         "updated_at": app.updated_at.to_string(),
         "web_url": null,
     })
+}
+
+/// What cleaning up has changed.
+pub fn collected(collected: &Collected) -> Value {
+    let size = |size: &receive::Size| json!({ "packs": size.packs, "bytes": size.bytes });
+    let repository = |one: &CollectedRepository| {
+        json!({
+            "after": size(&one.after),
+            "app": { "id": one.app.id, "name": one.app.name },
+            "before": size(&one.before),
+        })
+    };
+    let repositories = collected.repositories.iter().map(repository);
+    json!({ "repositories": repositories.collect::<Vec<_>>() })
 }
 
 /// A build, with the address of its output.

@@ -33,6 +33,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod upkeep;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,7 @@ pub use refs::apply;
 pub use report::report;
 pub use request::{Command, Rejected, ReportStatus, Request};
 pub use side_band::{KEEP_ALIVE, MAX_BAND_BYTES, SideBand};
+pub use upkeep::{Size, collect, git_command, is_untidy, size, tidy};
 
 /// What becomes of one command: done, or refused for a reason that the client shows.
 pub type Status = Result<(), String>;

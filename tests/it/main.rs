@@ -26,6 +26,7 @@ mod receiver_limits;
 mod receiver_push;
 mod receiver_sha256;
 mod receiver_tls;
+mod receiver_upkeep;
 mod running;
 mod sandbox;
 mod sandbox_attacks;

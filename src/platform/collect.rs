@@ -1,0 +1,87 @@
+//! Upkeep: repositories are tidied after pushes, and cleaned up when somebody asks for it.
+
+use anyhow::{Context, Result};
+
+use super::Platform;
+use super::ledger::App;
+use crate::receive;
+use crate::sandbox::Cancel;
+
+/// What cleaning up has changed.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// By app, in the order of their names.
+    pub repositories: Vec<CollectedRepository>,
+}
+
+/// One app's repository, before and after.
+#[derive(Debug)]
+pub struct CollectedRepository {
+    pub app: App,
+    pub before: receive::Size,
+    pub after: receive::Size,
+}
+
+impl Platform {
+    /// Removes what nobody needs any more: of each app one pack of what its refs reach is left.
+    ///
+    /// An app waits for its pushes, and its pushes for it.
+    ///
+    /// # Errors
+    /// The platform's: git failed, or the server stops.
+    pub fn collect(&self) -> Result<Collected> {
+        let cancel = Cancel::default();
+        let _under_way = self.under_way(&uuid::Uuid::new_v4().to_string(), &cancel);
+        let mut collected = Collected::default();
+        for app in self.ledger.apps()? {
+            let name = app.name.clone();
+            let done = self.collect_repository(app, &cancel);
+            let done = done.with_context(|| format!("cleaning up the repository of {name}"))?;
+            collected.repositories.extend(done);
+        }
+        Ok(collected)
+    }
+
+    fn collect_repository(&self, app: App, cancel: &Cancel) -> Result<Option<CollectedRepository>> {
+        let _turn = self.apps.of(&app.id).enter(cancel, |_| Ok(()))?;
+        let repository = self.data.repository(&app.id);
+        if !repository.is_dir() {
+            // It was destroyed in the meantime.
+            return Ok(None);
+        }
+        self.complete_owed(&app.id)?;
+        let owed = self.ledger.open_intents()?;
+        let keep = owed.iter().map(|intent| intent.quarantine.as_str());
+        let before = receive::size(&repository)?;
+        receive::sweep(&repository, &keep.collect::<Vec<_>>())?;
+        receive::collect(&self.options.git, &repository, cancel.flag())?;
+        let after = receive::size(&repository)?;
+        tracing::info!(app = %app.name, packs = before.packs, bytes = before.bytes, left_bytes = after.bytes, "cleaned up a repository");
+        Ok(Some(CollectedRepository { app, before, after }))
+    }
+
+    /// Tidies a repository where many small pushes have left many packs; after a push, when its
+    /// pusher has read the report.
+    pub fn tidy(&self, app: &App) {
+        let repository = self.data.repository(&app.id);
+        if !matches!(receive::is_untidy(&repository), Ok(true)) {
+            return;
+        }
+        let cancel = Cancel::default();
+        let _under_way = self.under_way(&uuid::Uuid::new_v4().to_string(), &cancel);
+        let Ok(_turn) = self.apps.of(&app.id).enter(&cancel, |_| Ok(())) else {
+            return;
+        };
+        // Another push may have done it meanwhile.
+        if !matches!(receive::is_untidy(&repository), Ok(true)) {
+            return;
+        }
+        match receive::tidy(&self.options.git, &repository, cancel.flag()) {
+            Ok(()) => tracing::info!(app = %app.name, "tidied a repository"),
+            Err(error) => {
+                let error = error.one_line();
+                tracing::warn!(app = %app.name, error, "a repository could not be tidied");
+            }
+        }
+    }
+}
