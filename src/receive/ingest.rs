@@ -14,6 +14,9 @@ use super::request::read_error;
 use super::stream::Exact;
 use super::{Error, Limits, io_error};
 
+/// Packs of fewer objects are taken in by the caller's thread alone.
+const FEW_OBJECTS: u64 = 1_000;
+
 /// Writes the pack and its index into `pack_dir`, bases of a thin pack from `bases` included.
 ///
 /// `None` where the pack has no object. Each object's checksum is made from its bytes; nothing
@@ -41,6 +44,7 @@ pub(super) fn ingest(
         used_up: Cell::new(false),
     };
     let options = Options {
+        thread_limit: threads(u64::from(header.objects)),
         alloc_limit_bytes: Some(limits.object_bytes),
         ..Options::default()
     };
@@ -79,6 +83,11 @@ pub(super) fn ingest(
         std::fs::remove_file(&keep).map_err(io_error("removing", &keep))?;
     }
     Ok(outcome.index_path)
+}
+
+/// How many threads are worth their start for so many objects; `None` is one a core.
+pub(super) fn threads(objects: u64) -> Option<usize> {
+    (objects < FEW_OBJECTS).then_some(1)
 }
 
 struct Header {

@@ -16,7 +16,7 @@ use gix::progress::Discard;
 use gix_pack::index::traverse::{SafetyCheck, with_index};
 
 use super::special::Special;
-use super::{Command, Error, Limits, fsck, git_error, tree};
+use super::{Command, Error, Limits, fsck, git_error, ingest, tree};
 
 /// Checks every object of the pack with this index; gives those of the commits `shallow` whose
 /// parents nobody has.
@@ -54,7 +54,7 @@ pub(super) fn check_pack(
         known: HashSet::new(),
     };
     let options = with_index::Options {
-        thread_limit: None,
+        thread_limit: ingest::threads(count as u64),
         // The ingest has just made the checksums from these bytes.
         check: SafetyCheck::SkipFileAndObjectChecksumVerification,
         alloc_limit_bytes: Some(limits.object_bytes),

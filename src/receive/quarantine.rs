@@ -30,6 +30,8 @@ pub struct Quarantine {
     /// `incoming-<random>`.
     name: String,
     kept: bool,
+    /// Whether another process may have moved some of its files.
+    adopted: bool,
     faults: Faults,
 }
 
@@ -79,6 +81,7 @@ impl Quarantine {
             dir,
             name: name.to_owned(),
             kept: true,
+            adopted: true,
             faults: Faults::default(),
         })
     }
@@ -109,13 +112,7 @@ impl Quarantine {
     /// # Errors
     /// The machine's fault.
     pub fn keep(&mut self) -> Result<(), Error> {
-        for name in self.files("pack")?.iter().chain(&self.files("idx")?) {
-            let file = self.pack_dir().join(name);
-            // As git has them: a pack never changes.
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o444))
-                .map_err(io_error("making read-only", &file))?;
-            sync_file(&file)?;
-        }
+        self.finish_files()?;
         shallow::sync(&self.dir)?;
         for dir in [self.pack_dir(), self.dir.join("info")] {
             // Gone where the removal after a promotion was cut short.
@@ -146,22 +143,41 @@ impl Quarantine {
     /// # Errors
     /// The machine's fault; the quarantine is then still there.
     pub fn promote(mut self) -> Result<(), Error> {
-        self.keep()?;
+        if !self.kept {
+            // The directory itself need not outlive a power cut: its files are about to leave it.
+            self.finish_files()?;
+            self.kept = true;
+            self.faults.reach(Step::Kept);
+        }
         // Before the commits are there: git takes no offence at borders of unknown commits.
         shallow::join(&self.dir, &self.repo_dir)?;
         let to = self.objects().join("pack");
         // A pack without an index is not seen; an index without its pack would be an error.
         for (suffix, step) in [("pack", Step::PackMoved), ("idx", Step::IndexMoved)] {
-            for name in self.files(suffix)? {
-                let from = self.pack_dir().join(&name);
+            let names = self.files(suffix)?;
+            for name in &names {
+                let from = self.pack_dir().join(name);
                 fs::rename(&from, to.join(name)).map_err(io_error("promoting", &from))?;
             }
-            sync_dir(&to)?;
+            if !names.is_empty() || self.adopted {
+                sync_dir(&to)?;
+            }
             self.faults.reach(step);
         }
+        // Should it come to light again after a power cut, the next start sweeps it.
         fs::remove_dir_all(&self.dir).map_err(io_error("removing", &self.dir))?;
-        sync_dir(&self.objects())?;
         self.faults.reach(Step::Promoted);
+        Ok(())
+    }
+
+    /// Makes the packs' bytes durable, and their files as git has them: a pack never changes.
+    fn finish_files(&self) -> Result<(), Error> {
+        for name in self.files("pack")?.iter().chain(&self.files("idx")?) {
+            let file = self.pack_dir().join(name);
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o444))
+                .map_err(io_error("making read-only", &file))?;
+            sync_file(&file)?;
+        }
         Ok(())
     }
 
@@ -179,6 +195,7 @@ impl Quarantine {
             name: name.to_string_lossy().into_owned(),
             dir,
             kept: false,
+            adopted: false,
             faults: Faults::default(),
         };
         for part in ["pack", "info"] {

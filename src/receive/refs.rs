@@ -50,12 +50,7 @@ pub fn apply(repo_dir: &Path, commands: &[Command], faults: Faults) -> Result<()
     for command in commands {
         sync(repo_dir, &command.name)?;
     }
-    let packed = repo_dir.join("packed-refs");
-    if packed.exists() {
-        sync_file(&packed)?;
-    }
-    point_head(repo_dir, &open(repo_dir)?)?;
-    sync_dir(repo_dir)?;
+    point_head(repo_dir, &repo)?;
     faults.reach(Step::RefsSynced);
     Ok(())
 }
@@ -97,7 +92,8 @@ fn point_head(repo_dir: &Path, repo: &gix::Repository) -> Result<(), Error> {
     let new = repo_dir.join("HEAD.new");
     fs::write(&new, text).map_err(super::io_error("writing", &new))?;
     sync_file(&new)?;
-    fs::rename(&new, &head).map_err(super::io_error("writing", &head))
+    fs::rename(&new, &head).map_err(super::io_error("writing", &head))?;
+    sync_dir(repo_dir)
 }
 
 fn edit(command: &Command, current: Option<ObjectId>) -> Result<RefEdit, Error> {
@@ -142,10 +138,11 @@ fn remove_torn(repo_dir: &Path, name: &str) -> Result<bool, Error> {
     }
 }
 
-/// Makes a ref's file and the directories above it durable, as far as they are there.
+/// Makes a ref's file and the directories above it durable, as far as they are there; `refs` itself
+/// is as old as the repository.
 fn sync(repo_dir: &Path, name: &str) -> Result<(), Error> {
-    let mut path = repo_dir.join(name);
-    while path != repo_dir {
+    let (mut path, top) = (repo_dir.join(name), repo_dir.join("refs"));
+    while path != top {
         match sync_file(&path) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
             result => result?,
