@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::sandbox::Contact;
+
 #[derive(Debug, Deserialize)]
 pub struct App {
     pub name: String,
@@ -43,6 +45,9 @@ pub struct Build {
     pub output_stream_url: String,
     pub user: User,
     pub created_at: String,
+    /// Our own field, of a build that is asked for alone.
+    #[serde(default)]
+    pub network: Vec<Contact>,
 }
 
 #[derive(Debug, Deserialize)]

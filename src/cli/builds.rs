@@ -8,13 +8,15 @@ use anyhow::Result;
 use clap::Subcommand;
 use serde_json::Value;
 
-use super::answers::Build;
+use super::answers::{Build, Id};
 use super::app_choice::AppOption;
 use super::client::{Client, ClientError, of, segment};
 use super::environment::Environment;
 use super::print::{self, Step, print};
 use super::table;
 use crate::app::AppName;
+use crate::output::human_size;
+use crate::sandbox::Contact;
 
 /// As many as `slugline releases` shows.
 const SHOWN: usize = 15;
@@ -35,6 +37,8 @@ pub struct Args {
 enum Command {
     /// List the newest builds
     List(ListArgs),
+    /// Show a build and the hosts that it has asked for
+    Info(InfoArgs),
     /// Print a build's output, to its end; exit code 1 if the build failed
     Output(OutputArgs),
     /// Cancel a build that is under way
@@ -69,6 +73,17 @@ struct ListArgs {
 }
 
 #[derive(Debug, clap::Args)]
+struct InfoArgs {
+    /// The build [default: the newest]
+    id: Option<String>,
+    /// Print the API's JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    app: AppOption,
+}
+
+#[derive(Debug, clap::Args)]
 struct OutputArgs {
     /// The build [default: the newest]
     id: Option<String>,
@@ -88,6 +103,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<ExitCode> {
     match &args.command {
         None => list(&args.list, environment),
         Some(Command::List(args)) => list(args, environment),
+        Some(Command::Info(args)) => info(args, environment),
         Some(Command::Output(args)) => output(args, environment),
         Some(Command::Cancel(args)) => cancel(args, environment),
         Some(Command::Cache(CacheCommand::Purge(args))) => purge(args, environment),
@@ -109,20 +125,77 @@ fn list(args: &ListArgs, environment: &Environment) -> Result<ExitCode> {
 fn output(args: &OutputArgs, environment: &Environment) -> Result<ExitCode> {
     let client = Client::new(environment)?;
     let app = args.app.choose(environment, client.server())?;
-    let document = match &args.id {
-        Some(id) => client.get(&path(&app, id))?,
-        None => newest(&client, &app, 1)?
-            .pop()
-            .ok_or_else(|| ClientError::NoBuild {
-                app: app.to_string(),
-            })?,
-    };
-    let build: Build = of(&document)?;
+    let build: Build = of(&named_or_newest(&client, &app, args.id.as_deref())?)?;
     follow(&client, &build.output_stream_url)?;
     match ended(&client, &app, &build.id)?.status.as_str() {
         "succeeded" => Ok(ExitCode::SUCCESS),
         // The output has said why.
         _ => Ok(ExitCode::from(1)),
+    }
+}
+
+fn info(args: &InfoArgs, environment: &Environment) -> Result<ExitCode> {
+    let client = Client::new(environment)?;
+    let app = args.app.choose(environment, client.server())?;
+    let id: Id = of(&named_or_newest(&client, &app, args.id.as_deref())?)?;
+    let document = client.get(&path(&app, &id.id))?;
+    if args.json {
+        print::json(&document)?;
+    } else {
+        print(described(&of(&document)?))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn named_or_newest(client: &Client, app: &AppName, id: Option<&str>) -> Result<Value, ClientError> {
+    match id {
+        Some(id) => client.get(&path(app, id)),
+        None => newest(client, app, 1)?
+            .pop()
+            .ok_or_else(|| ClientError::NoBuild {
+                app: app.to_string(),
+            }),
+    }
+}
+
+fn described(build: &Build) -> String {
+    let version = build.source_blob.version.as_deref().unwrap_or_default();
+    let created = table::time(&build.created_at);
+    let pairs = table::pairs([
+        ("Status", status(build)),
+        ("Version", version),
+        ("By", &build.user.email),
+        ("Created", &created),
+    ]);
+    let heading = table::heading(&format!("Build {}", build.id));
+    if build.network.is_empty() {
+        return heading + &pairs + "\nIt asked the proxy for no host.\n";
+    }
+    let row = |contact: &Contact| {
+        let outcome = contact.refused.as_ref().map_or_else(
+            || match contact.connections {
+                1 => "1 connection".to_owned(),
+                count => format!("{count} connections"),
+            },
+            |reason| format!("refused: {reason}"),
+        );
+        let bytes = |word: &str, bytes| format!("{word} {}", human_size(bytes));
+        [
+            format!("{}:{}", contact.host, contact.port),
+            bytes("sent", contact.sent_bytes),
+            bytes("received", contact.received_bytes),
+            outcome,
+        ]
+    };
+    let rows = build.network.iter().map(row).collect::<Vec<_>>();
+    heading + &pairs + "\n" + &table::heading("Network") + &table::columns(&rows)
+}
+
+fn status(build: &Build) -> &str {
+    if build.cancelled {
+        "cancelled"
+    } else {
+        &build.status
     }
 }
 
@@ -211,14 +284,9 @@ fn row(build: &Build) -> [String; 5] {
     } else {
         version
     };
-    let status = if build.cancelled {
-        "cancelled"
-    } else {
-        &build.status
-    };
     [
         build.id.clone(),
-        status.to_owned(),
+        status(build).to_owned(),
         version.to_owned(),
         build.user.email.clone(),
         table::time(&build.created_at),
@@ -240,6 +308,40 @@ mod tests {
             "user": { "email": "laptop" },
             "created_at": "2026-01-02T00:00:00Z",
         })
+    }
+
+    #[test]
+    fn one_with_its_contacts() {
+        let mut failed = build("4", "failed", "v2");
+        let contact = |host: &str, port: u16, connections: u64, refused: Value| {
+            json!({
+                "host": host, "port": port, "connections": connections,
+                "sent_bytes": 800, "received_bytes": 3_000_000, "refused": refused,
+            })
+        };
+        let refused = "169.254.169.254 is a link-local address";
+        failed["network"] = json!([
+            contact("packages.example", 443, 3, Value::Null),
+            contact("169.254.169.254", 80, 0, refused.into()),
+        ]);
+        insta::assert_snapshot!(described(&of(&failed).unwrap()), @r"
+        === Build 4
+
+        Status:  failed
+        Version: v2
+        By:      laptop
+        Created: 2026/01/02 00:00:00 +0000
+
+        === Network
+
+        packages.example:443  sent 1K  received 2.9M  3 connections
+        169.254.169.254:80    sent 1K  received 2.9M  refused: 169.254.169.254 is a link-local address
+        ");
+        let quiet = described(&of(&build("5", "succeeded", "v2")).unwrap());
+        assert!(
+            quiet.ends_with("It asked the proxy for no host.\n"),
+            "{quiet}"
+        );
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub enum Error {
         buildpack: String,
         label: String,
         limit_seconds: u64,
+        /// The build's share of the processors, where it was limited.
+        cpu_percent: Option<u64>,
     },
     #[error("the build was cancelled")]
     Cancelled,
@@ -206,6 +208,7 @@ impl Compiler<'_> {
                 buildpack: name,
                 label: label.to_owned(),
                 limit_seconds: self.time_limit.as_secs(),
+                cpu_percent: self.sandbox.policy().limits.cpu_percent,
             }),
             Ended::Cancelled => Err(Error::Cancelled),
         }
@@ -267,6 +270,7 @@ impl Compiler<'_> {
                 buildpack: buildpack.reference.to_string(),
                 label: buildpack.reference.to_string(),
                 limit_seconds: self.time_limit.as_secs(),
+                cpu_percent: self.sandbox.policy().limits.cpu_percent,
             }),
             Ended::Cancelled => Err(Error::Cancelled),
         }

@@ -137,14 +137,17 @@ fn compile(error: &compile::Error) -> Draft {
         E::TimedOut {
             label,
             limit_seconds,
+            cpu_percent,
             ..
-        } => Draft::app(
+        } => cpu_percent.iter().fold(Draft::app(
             "compile_timed_out",
             format!(
                 "Timed out compiling {label} app ({} minutes)",
                 limit_seconds.div_ceil(60)
             ),
-        )
+        ).found(format!("The limit is {limit_seconds} seconds (build_timeout_seconds: {limit_seconds}).")), |draft, percent| {
+            draft.found(format!("It had {percent} % of a core (build_cpu_percent: {percent}); raising that makes it faster."))
+        })
         .remedy(
             "Make the build shorter, or raise build_timeout_seconds in the server's slugline.yml.",
         ),
@@ -240,6 +243,18 @@ fn reached(limit: Limit, value: u64) -> Draft {
             "processes and threads",
             value.to_string(),
             "build_processes",
+        ),
+        Limit::OpenFiles => (
+            "build_open_file_limit",
+            "open files of one process",
+            value.to_string(),
+            "build_open_files",
+        ),
+        Limit::FileBytes => (
+            "build_file_size_limit",
+            "size of one file",
+            human_size(value),
+            "build_file_bytes",
         ),
         Limit::DiskBytes => (
             "build_disk_limit",

@@ -194,7 +194,7 @@ impl Call<'_> {
             }
             ["apps", app, "builds"] if get => ok(self.builds(app)?),
             ["apps", app, "builds"] if post => created(self.create_build(app)?),
-            ["apps", app, "builds", build] if get => ok(self.show_build(&self.build(app, build)?)),
+            ["apps", app, "builds", build] if get => ok(self.one_build(app, build)?),
             ["apps", app, "builds", build] if delete => ok(self.cancel_build(app, build)?),
             ["apps", app, "slugs", slug] if get => ok(self.slug(app, slug)?),
             ["apps", app, "sources"] if post => {
@@ -406,6 +406,15 @@ impl Call<'_> {
     fn show_build(&self, build: &Build) -> Value {
         let output = self.link("GET", &format!("/builds/{}/output", build.id));
         resources::build(&self.site(), build, &output)
+    }
+
+    /// A build with what it has asked of the network, which a list leaves out.
+    fn one_build(&self, app: &str, build: &str) -> Result<Value> {
+        let build = self.build(app, build)?;
+        let mut shown = self.show_build(&build);
+        let contacts = self.server.platform.ledger.contacts(&build.id)?;
+        shown["network"] = serde_json::to_value(contacts)?;
+        Ok(shown)
     }
 
     fn builds(&self, app: &str) -> Result<Value> {

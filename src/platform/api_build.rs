@@ -108,7 +108,7 @@ impl Platform {
             buildpacks: request.buildpacks,
             cancel,
         };
-        let built = self.build(job, out)?;
+        let built = self.build(&record.id, job, out)?;
         let short = version
             .unwrap_or_else(|| built.record.digest.hex())
             .chars()

@@ -11,7 +11,7 @@ use super::scratch::Scratch;
 use crate::buildpack::Reference;
 use crate::output::Output;
 use crate::pipeline::{self, Built, Source};
-use crate::sandbox::{Cancel, Watch};
+use crate::sandbox::{Cancel, Traffic, Watch};
 use crate::slug::SlugRecord;
 
 /// Where a build's tree comes from, what it is called, who builds it.
@@ -37,10 +37,18 @@ impl Platform {
     }
 
     /// Waits for a turn and builds.
-    pub(super) fn build(&self, job: Job<'_>, out: &mut Output<'_>) -> Result<Built> {
-        self.with_turn(job, out, |build, machine, watch, out| {
-            pipeline::build(build, machine, &self.store, watch, out)
-        })
+    pub(super) fn build(&self, id: &str, job: Job<'_>, out: &mut Output<'_>) -> Result<Built> {
+        let traffic = Traffic::default();
+        let built = self.with_turn(job, out, |build, machine, watch, out| {
+            let mut machine = machine.clone();
+            machine.sandbox = machine.sandbox.counting(&traffic);
+            pipeline::build(build, &machine, &self.store, watch, out)
+        });
+        // Of a build that failed, too: that is when they are asked for.
+        if let Err(error) = self.ledger.set_contacts(id, &traffic.contacts()) {
+            tracing::error!(build = id, %error, "a build's contacts are not recorded");
+        }
+        built
     }
 
     /// Waits for a turn and says what would be built.

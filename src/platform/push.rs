@@ -216,7 +216,7 @@ impl Platform {
             buildpacks: Vec::new(),
             cancel: release.cancel,
         };
-        let built = self.build(job, out)?;
+        let built = self.build(build_id, job, out)?;
         self.options.faults.reach(Step::Slug);
         trace.phase("build", out)?;
 

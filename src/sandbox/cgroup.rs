@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::limits::Limits;
 
 /// The directory of all builds' groups.
@@ -123,7 +126,7 @@ impl Tree {
         Ok(group)
     }
 
-    /// Removes the groups of processes that are no more; one that is in use stays.
+    /// Ends what is left in the groups of servers that are no more, and removes the groups.
     pub fn sweep(&self) {
         for parent in self.parents() {
             for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
@@ -131,7 +134,8 @@ impl Tree {
                 let owner = name.to_str().and_then(|name| name.split_once('-'));
                 let gone = owner.is_some_and(|(pid, _)| !Path::new("/proc").join(pid).exists());
                 if gone {
-                    let _ = fs::remove_dir(entry.path());
+                    end_all(&entry.path());
+                    remove(&entry.path());
                 }
             }
         }
@@ -185,16 +189,30 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        for dir in &self.dirs {
-            // Its processes are being killed; the kernel keeps the group until the last has ended.
-            for _ in 0..200 {
-                match fs::remove_dir(dir) {
-                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                        thread::sleep(Duration::from_millis(5));
-                    }
-                    _ => break,
-                }
+        self.dirs.iter().for_each(|dir| remove(dir));
+    }
+}
+
+/// Removes a group whose processes are being killed: the kernel keeps it until the last has ended.
+fn remove(dir: &Path) {
+    for _ in 0..200 {
+        match fs::remove_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                thread::sleep(Duration::from_millis(5));
             }
+            _ => break,
+        }
+    }
+}
+
+/// Kills the processes of a group. All of a build end with its server; this is for what the kernel
+/// has not come to yet.
+fn end_all(dir: &Path) {
+    let ids = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    for id in ids.lines().filter_map(|id| id.parse().ok()) {
+        // Zero is one that is outside of this pid namespace, and for kill all of our own group.
+        if id > 0 {
+            let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
         }
     }
 }

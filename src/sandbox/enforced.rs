@@ -23,7 +23,10 @@ impl Sandbox {
         let cpu = match (limits.cpu_percent, groups) {
             (None, _) => "all cores (build_cpu_percent is not set)".to_owned(),
             (Some(percent), Some(group)) => format!("{percent} % of a core, by {group}"),
-            (Some(_), None) => "not enforced: it takes root and control groups".to_owned(),
+            (Some(percent), None) => format!(
+                "{} cores, by affinity; a finer share takes root and control groups",
+                percent.div_ceil(100)
+            ),
         };
         let network = match policy.network {
             Network::Off => "none, in a network namespace",

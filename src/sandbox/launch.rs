@@ -7,6 +7,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::guard::{End, Guard};
+use super::heard::Heard;
 use super::limits::Limits;
 use super::network::proxy::Proxy;
 use super::stream::Exit;
@@ -21,6 +22,7 @@ pub struct Launch {
     pub(super) guard: Option<(Guard, Limits)>,
     /// Serves for as long as the command may run.
     pub(super) _proxy: Option<Proxy>,
+    pub(super) heard: Heard,
 }
 
 impl Launch {
@@ -47,15 +49,21 @@ impl Launch {
             WaitStatus::Exited(_, 0) => End::Well,
             _ => End::Badly,
         };
-        let reached = self.guard.take().and_then(|(mut guard, limits)| {
-            let limit = guard.end(how)?;
-            Some((limit, limits.of(limit)))
-        });
+        let guarded = self
+            .guard
+            .take()
+            .map(|(mut guard, limits)| (guard.end(how), limits));
         let status = self.child.wait().map_err(Error::io(&self.order))?;
         let exit = self.ended(status)?;
-        match reached {
-            Some((limit, value)) if !exit.is_success() => Err(Error::Limit { limit, value }),
-            _ => Ok(exit),
+        let Some((seen, limits)) = guarded.filter(|_| !exit.is_success()) else {
+            return Ok(exit);
+        };
+        match seen.or_else(|| self.heard.limit(exit)) {
+            Some(limit) => Err(Error::Limit {
+                limit,
+                value: limits.of(limit),
+            }),
+            None => Ok(exit),
         }
     }
 

@@ -15,6 +15,7 @@ mod cgroup;
 mod disk;
 mod enforced;
 mod guard;
+mod heard;
 mod helper;
 mod launch;
 mod level;
@@ -56,6 +57,7 @@ use serde::{Deserialize, Serialize};
 
 use cgroup::Tree;
 use guard::Guard;
+use heard::Heard;
 use limits::ProcessLimits;
 use machine::Answer;
 use network::proxy::Proxy;
@@ -154,6 +156,8 @@ pub struct Sandbox {
     policy: Policy,
     /// Asked once; clones share the answer.
     answer: Arc<OnceLock<Answer>>,
+    /// What the commands of all its roots are counted by.
+    traffic: Option<Traffic>,
 }
 
 /// What an operator lets builds do and use.
@@ -215,6 +219,7 @@ impl Sandbox {
             helper: helper.into(),
             policy: Policy::default(),
             answer: Arc::default(),
+            traffic: None,
         }
     }
 
@@ -244,7 +249,20 @@ impl Sandbox {
                 reason: format!("isolation is {level}, and that needs namespaces"),
             });
         }
-        Root::create_at(level, dir, stack)
+        let root = Root::create_at(level, dir, stack)?;
+        Ok(match &self.traffic {
+            Some(traffic) => root.counting(traffic),
+            None => root,
+        })
+    }
+
+    /// The same sandbox, which counts what its commands exchange with hosts by way of the proxy.
+    #[must_use]
+    pub fn counting(&self, traffic: &Traffic) -> Self {
+        Self {
+            traffic: Some(traffic.clone()),
+            ..self.clone()
+        }
     }
 
     /// As [`Sandbox::probe`], for who wants to build or run what was built.
@@ -373,7 +391,7 @@ impl Sandbox {
         let group = group
             .transpose()
             .map_err(Error::io(&self.policy.cgroup_root))?;
-        let build = ProcessLimits::of_build(&self.policy.limits, group.is_none());
+        let build = ProcessLimits::of_build(&self.policy.limits, group.is_some());
         let (limits, network) = match spec.profile {
             Profile::Inspect => (build, Network::Off),
             Profile::Build => (build, self.network()?),
@@ -410,6 +428,7 @@ impl Sandbox {
             order,
             guard,
             _proxy: proxy,
+            heard: Heard::default(),
         })
     }
 

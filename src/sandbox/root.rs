@@ -235,6 +235,14 @@ impl Root {
             .try_for_each(|dir| chown_tree(dir, id))
     }
 
+    /// The same, counting with others.
+    pub(super) fn counting(self, traffic: &Traffic) -> Self {
+        Self {
+            traffic: traffic.clone(),
+            ..self
+        }
+    }
+
     /// What the commands in this root have exchanged with hosts by way of the proxy.
     pub fn traffic(&self) -> &Traffic {
         &self.traffic

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::heard::Heard;
 use super::{Error, Launch, Watch};
 
 /// How often the deadline and the cancellation are looked at while no output comes.
@@ -72,7 +73,7 @@ pub(super) fn run(
     let (sender, chunks) = sync_channel(16);
     thread::scope(|scope| {
         scope.spawn(move || pump(reader, &sender));
-        let stopped = relay(&chunks, watch, sink);
+        let stopped = relay(&chunks, watch, &mut launch.heard, sink);
         if !matches!(stopped, Ok(None)) {
             launch.kill();
             // The pump ends when the last holder of the pipe has died.
@@ -105,6 +106,7 @@ fn pump(mut reader: PipeReader, sender: &std::sync::mpsc::SyncSender<Vec<u8>>) {
 fn relay(
     chunks: &Receiver<Vec<u8>>,
     watch: &Watch,
+    heard: &mut Heard,
     sink: &mut dyn Write,
 ) -> Result<Option<Ended>, Error> {
     loop {
@@ -119,6 +121,7 @@ fn relay(
         }
         match chunks.recv_timeout(TICK) {
             Ok(chunk) => {
+                heard.listen(&chunk);
                 sink.write_all(&chunk)
                     .and_then(|()| sink.flush())
                     .map_err(Error::Output)?;

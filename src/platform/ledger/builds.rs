@@ -8,6 +8,7 @@ use super::{Ledger, apps, new_id, sql};
 use crate::output::Failure;
 use crate::platform::clock;
 use crate::release::Status;
+use crate::sandbox::Contact;
 
 /// Finds a build that has no end yet.
 pub(super) fn pending(c: &Connection, id: &str) -> Result<Build, LedgerError> {
@@ -100,6 +101,27 @@ impl Ledger {
             sql::update_build(c, &build)?;
             Ok(build)
         })
+    }
+
+    /// The hosts that a build has asked the proxy for; none while it is under way.
+    ///
+    /// # Errors
+    /// The caller's fault: there is no such build.
+    pub fn contacts(&self, id: &str) -> Result<Vec<Contact>, LedgerError> {
+        self.read(|c| {
+            sql::contacts(c, id)?.ok_or_else(|| LedgerError::NotFound {
+                what: "build",
+                name: id.to_owned(),
+            })
+        })
+    }
+
+    /// Keeps them with the build, however it ends.
+    ///
+    /// # Errors
+    /// The platform's fault: the database.
+    pub fn set_contacts(&self, id: &str, contacts: &[Contact]) -> Result<(), LedgerError> {
+        self.write(|c| sql::set_contacts(c, id, contacts))
     }
 
     /// Ends a build with a failure.

@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_builds_without_release.sql"),
     include_str!("migrations/0004_object_format.sql"),
     include_str!("migrations/0005_stacks.sql"),
+    include_str!("migrations/0006_contacts.sql"),
 ];
 
 /// Applies the migrations that the file has not seen yet.

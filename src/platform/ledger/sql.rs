@@ -18,6 +18,7 @@ use crate::app::{AppName, AppRoot, Layout, ObjectFormat};
 use crate::digest::Digest;
 use crate::output::Failure;
 use crate::release::{Status, Version};
+use crate::sandbox::Contact;
 use crate::stack::StackName;
 
 type Result<T> = std::result::Result<T, LedgerError>;
@@ -470,6 +471,19 @@ pub(super) fn builds(c: &Connection, app_id: &str) -> Result<Vec<Build>> {
 pub(super) fn pending_builds(c: &Connection) -> Result<Vec<Build>> {
     let sql = "SELECT * FROM builds WHERE status = 'pending' ORDER BY number";
     all(c, sql, [], build_of)
+}
+
+/// The contacts of a build, as [`set_contacts`] has left them.
+pub(super) fn contacts(c: &Connection, id: &str) -> Result<Option<Vec<Contact>>> {
+    let sql = "SELECT contacts FROM builds WHERE id = ?1";
+    one(c, sql, [id], |row| json(row, "contacts"))
+}
+
+pub(super) fn set_contacts(c: &Connection, id: &str, contacts: &[Contact]) -> Result<()> {
+    let contacts = to_json(&contacts)?;
+    let sql = "UPDATE builds SET contacts = ?2 WHERE id = ?1";
+    run(c, sql, params![id, contacts])?;
+    Ok(())
 }
 
 /// Writes what changes in a build's life.

@@ -45,12 +45,13 @@ const OTHER_VARIABLES: &[&str] = &[
 
 /// The settings' names in the file; the variables are these in capitals, the command line's
 /// options these with `-` for `_`.
-pub const NAMES: [&str; 26] = [
+pub const NAMES: [&str; 27] = [
     "behind_proxy",
     "bucket",
     "build_cpu_percent",
     "build_disk_bytes",
     "build_disk_files",
+    "build_file_bytes",
     "build_env",
     "build_memory_bytes",
     "build_open_files",
@@ -255,6 +256,9 @@ impl Settings {
             }
             "build_disk_bytes" => limits.disk_bytes = number(value, place, "bytes", BUILD_BYTES)?,
             "build_disk_files" => limits.disk_files = number(value, place, "files", BUILD_COUNT)?,
+            "build_file_bytes" => {
+                limits.file_bytes = Some(number(value, place, "bytes", BUILD_BYTES)?);
+            }
             "build_memory_bytes" => {
                 limits.memory_bytes = number(value, place, "bytes", BUILD_BYTES)?;
             }
@@ -398,6 +402,7 @@ build_env:
 build_cpu_percent: 150
 build_disk_bytes: 50000000
 build_disk_files: 1000
+build_file_bytes: 20000000
 build_memory_bytes: 60000000
 build_open_files: 1024
 build_processes: 100
@@ -446,6 +451,7 @@ tls_key: /etc/slugline/key.pem
                 cpu_percent: Some(150),
                 open_files: 1024,
                 disk_bytes: 50_000_000,
+                file_bytes: Some(20_000_000),
                 disk_files: 1000,
             },
             network: Network::Host,

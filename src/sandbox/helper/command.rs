@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{Gid, Uid, chdir, execve};
+use nix::unistd::{Gid, Pid, Uid, chdir, execve};
 
 use super::filter::Filter;
 use super::{Step, at, confined};
@@ -29,6 +30,9 @@ pub(super) fn become_command(order: &Order, filter: &Filter, signals: &SigSet) -
     }
     drop_bounding_set(order.level)?;
     set_limits(&order.limits)?;
+    if let Some(cores) = order.limits.cores {
+        keep_to_cores(cores)?;
+    }
     leave_the_terminal()?;
     drop_privilege(order.level)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
@@ -152,6 +156,25 @@ fn set_limits(limits: &ProcessLimits) -> Step<()> {
         setrlimit(resource, value, value).map_err(at(format!("set {resource:?}")))?;
     }
     Ok(())
+}
+
+/// Leaves the processors but for so many of those that we have; not the same for every command.
+fn keep_to_cores(cores: u64) -> Step<()> {
+    let step = "keep to some processors";
+    let all = sched_getaffinity(Pid::from_raw(0)).map_err(at(step))?;
+    let have = (0..CpuSet::count()).filter(|core| all.is_set(*core).unwrap_or(false));
+    let mut have = have.collect::<Vec<_>>();
+    let first = usize::try_from(std::process::id()).unwrap_or(0) % have.len().max(1);
+    have.rotate_left(first);
+    let mut kept = CpuSet::new();
+    for core in have
+        .into_iter()
+        .take(usize::try_from(cores).unwrap_or(usize::MAX))
+    {
+        kept.set(core).map_err(at(step))?;
+    }
+    // In a pid namespace that this process does not see itself in, 0 is its only name.
+    sched_setaffinity(Pid::from_raw(0), &kept).map_err(at(step))
 }
 
 /// Closes all but standard input, output and error, whatever the caller left open.

@@ -15,6 +15,7 @@ use seccompiler::{
 
 use super::{Step, at};
 use crate::sandbox::Level;
+use crate::sandbox::root::Order;
 
 /// Denied with any arguments.
 const DENIED: &[libc::c_long] = &[
@@ -144,14 +145,15 @@ const X32_BIT: u32 = 0x4000_0000;
 pub(super) struct Filter(Vec<BpfProgram>);
 
 impl Filter {
-    pub(super) fn compile(level: Level) -> Step<Self> {
+    pub(super) fn compile(order: &Order) -> Step<Self> {
+        let level = order.level;
         if level == Level::Off {
             return Ok(Self(Vec::new()));
         }
         let programs = || -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
             let absent = ABSENT.iter().map(|call| (*call, Vec::new())).collect();
             let mut programs = vec![
-                program(denied(level)?, libc::EPERM)?,
+                program(denied(order)?, libc::EPERM)?,
                 program(absent, libc::ENOSYS)?,
             ];
             #[cfg(target_arch = "x86_64")]
@@ -180,7 +182,7 @@ fn program(rules: Rules, errno: i32) -> Result<BpfProgram, seccompiler::BackendE
     SeccompFilter::new(rules, SeccompAction::Allow, answer, arch)?.try_into()
 }
 
-fn denied(level: Level) -> Result<Rules, seccompiler::BackendError> {
+fn denied(order: &Order) -> Result<Rules, seccompiler::BackendError> {
     let mut rules: Rules = DENIED.iter().map(|call| (*call, Vec::new())).collect();
     let user_namespace = u64::from(libc::CLONE_NEWUSER.unsigned_abs());
     for call in [libc::SYS_clone, libc::SYS_unshare] {
@@ -201,11 +203,14 @@ fn denied(level: Level) -> Result<Rules, seccompiler::BackendError> {
         libc::SYS_ioctl,
         requests.into_iter().collect::<Result<_, _>>()?,
     );
-    if !level.has_namespaces() {
+    if order.limits.cores.is_some() {
+        rules.insert(libc::SYS_sched_setaffinity, Vec::new());
+    }
+    if !order.level.has_namespaces() {
         // Another process's limits and processors: only one's own are named by 0.
         let other = || when(&[(0, SeccompCmpOp::Ne, 0)]);
         for call in [libc::SYS_prlimit64, libc::SYS_sched_setaffinity] {
-            rules.insert(call, vec![other()?]);
+            rules.entry(call).or_insert(vec![other()?]);
         }
         rules.extend(DENIED_OUTSIDE.iter().map(|call| (*call, Vec::new())));
     }

@@ -112,7 +112,7 @@ fn supervise(path: &Path) -> Step<i32> {
     // The file holds the environment: it has served.
     let _ = fs::remove_file(path);
     let signals = block_signals()?;
-    let filter = Filter::compile(order.level)?;
+    let filter = Filter::compile(&order)?;
     for door in &order.doors {
         // Zero is whoever writes it.
         fs::write(door, "0").map_err(at("join the build's control group"))?;
