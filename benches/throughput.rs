@@ -270,6 +270,7 @@ fn build(app: &App, machine: &Machine, dir: &Path, store: &Store) -> Result<(Bui
         fetched: None,
         config: &ConfigVars::default(),
         last: None,
+        others: Vec::new(),
         cache: Some(&cache),
         scratch: &scratch,
     };

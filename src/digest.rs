@@ -2,10 +2,14 @@
 //!
 //! [`Hashing`] digests what passes through it, so that nothing is read twice for its digest.
 
+mod input;
+
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::marker::PhantomData;
 use std::str::FromStr;
 
+pub use input::{InputDigest, InputHasher};
 use sha2::{Digest as _, Sha256};
 
 /// The sha256 digest of a run of bytes.
@@ -55,6 +59,23 @@ pub fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// Reads 64 lower-case hex digits.
+fn parse_hex(digits: &str) -> Option<[u8; 32]> {
+    let nibble = |c: u8| match c {
+        b'0'..=b'9' => Some(c - b'0'),
+        b'a'..=b'f' => Some(c - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; 32];
+    if digits.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    Some(bytes)
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sha256:{}", self.hex())
@@ -71,23 +92,10 @@ impl FromStr for Digest {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let error = || ParseError {
+        let bytes = text.strip_prefix("sha256:").and_then(parse_hex);
+        bytes.map(Self).ok_or_else(|| ParseError {
             text: text.chars().take(100).collect(),
-        };
-        let digits = text.strip_prefix("sha256:").ok_or_else(error)?.as_bytes();
-        let mut bytes = [0; 32];
-        if digits.len() != 64 {
-            return Err(error());
-        }
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let nibble = |c: u8| match c {
-                b'0'..=b'9' => Ok(c - b'0'),
-                b'a'..=b'f' => Ok(c - b'a' + 10),
-                _ => Err(error()),
-            };
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-        }
-        Ok(Self(bytes))
+        })
     }
 }
 
@@ -99,8 +107,22 @@ impl serde::Serialize for Digest {
 
 impl<'de> serde::Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        deserializer.deserialize_str(Parsed(PhantomData))
+    }
+}
+
+/// Takes a text without keeping it.
+struct Parsed<T>(PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> serde::de::Visitor<'_> for Parsed<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a digest")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
     }
 }
 

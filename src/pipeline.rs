@@ -70,6 +70,8 @@ pub struct Build<'a> {
     pub cache: Option<&'a Path>,
     /// What the app released last.
     pub last: Option<Last>,
+    /// Other slugs whose members may be the same.
+    pub others: Vec<Last>,
     /// An empty directory for this build alone; the caller removes it.
     pub scratch: &'a Path,
 }
@@ -204,7 +206,9 @@ pub fn build(
 
     out.step("Compressing...")?;
     let last = job.last.as_ref();
-    let packed = phases.time("pack", || pack_app(&place.host, last, store))?;
+    let packed = phases.time("pack", || {
+        pack_app(&place.host, last.into_iter().chain(&job.others), store)
+    })?;
     for skipped in &packed.skipped {
         out.problem(&format!("Left out of the slug: {skipped}"))?;
     }

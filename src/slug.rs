@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 pub use breakdown::{Share, Sizes};
 pub use diff::{Change, diff};
-pub use manifest::{Entry, EntryKind, Manifest, ManifestWriter, Member, Span, Summary, read};
+pub use manifest::{
+    Entry, EntryKind, Manifest, ManifestWriter, Member, Span, Summary, read, read_digests,
+};
 
 use crate::app::Layout;
 use crate::digest::Digest;

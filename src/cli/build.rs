@@ -127,6 +127,7 @@ pub(super) fn build(args: &Args) -> Result<(Built, PathBuf)> {
             slug: args.output.clone(),
             manifest: beside(&args.output, "manifest.json"),
         }),
+        others: Vec::new(),
         scratch: &scratch,
     };
     let watch = Watch {

@@ -22,6 +22,7 @@ mod git;
 mod git_credential;
 mod interrupt;
 pub(crate) mod machine;
+mod pins;
 mod print;
 mod releases;
 mod report;
@@ -99,6 +100,8 @@ enum Command {
     Run(run::Args),
     /// Look into a slug
     Slug(slug::Args),
+    /// List and change what the server keeps whatever becomes of its app
+    Pins(pins::Args),
     /// Import, list and remove the root file systems that apps are built on
     Stack(stack::Args),
     /// Show the way from a push to a running app
@@ -126,6 +129,7 @@ impl Command {
             Self::Build(args) => build::run(args),
             Self::Run(args) => run::run(args),
             Self::Slug(args) => slug::run(args),
+            Self::Pins(args) => pins::run(args, &environment()),
             Self::Stack(args) => stack::run(args, &environment()),
             Self::Demo(args) => demo::run(args),
             Self::Doctor(args) => doctor::run(args),

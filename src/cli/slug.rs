@@ -83,9 +83,9 @@ pub struct Pack {
     pub dir: PathBuf,
     #[arg(long, short, value_name = "FILE", default_value = "slug.tgz")]
     pub output: PathBuf,
-    /// Copy what did not change from this slug, whose manifest is beside it.
+    /// Copy what did not change from this slug, whose manifest is beside it. May be repeated.
     #[arg(long, value_name = "FILE")]
-    pub last: Option<PathBuf>,
+    pub last: Vec<PathBuf>,
     /// Compress in less time, a tenth larger.
     #[arg(long)]
     pub fast: bool,

@@ -3,6 +3,7 @@
 //! One function a resource's verb; each is blocking and is called on a blocking thread.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use http_body_util::BodyExt as _;
@@ -19,10 +20,13 @@ use super::reply::{Reply, failed, json_reply, not_found, too_large, unauthorized
 use super::{Server, auth};
 use crate::app::AppName;
 use crate::buildpack::Reference;
+use crate::digest::Digest;
 use crate::platform::api_build::BuildRequest;
 use crate::platform::ledger::{App, Build, Token};
 use crate::platform::resources::{self, Site};
+use crate::platform::upkeep;
 use crate::release::Version;
+use crate::store;
 
 /// Largest JSON document of a request.
 const BODY_LIMIT_BYTES: usize = 1 << 20;
@@ -202,6 +206,9 @@ impl Call<'_> {
                 created(self.create_source()?)
             }
             ["collections"] if post => created(self.collect()?),
+            ["pins"] if get => ok(self.pins()?),
+            ["pins", digest] if put => ok(self.pin(digest)?),
+            ["pins", digest] if delete => ok(self.unpin(digest)?),
             ["sources"] if post => created(self.create_source()?),
             ["oauth", "authorizations"] if get => ok(self.tokens()?),
             ["oauth", "authorizations"] if post => created(self.create_token()?),
@@ -289,9 +296,43 @@ impl Call<'_> {
         Ok(self.show_app(&ledger.set_layout(&app.id, &layout)?))
     }
 
-    /// Our own: Heroku has no such thing.
+    /// Our own, as are pins: Heroku has no such thing.
     fn collect(&self) -> Result<Value> {
-        Ok(resources::collected(&self.server.platform.collect()?))
+        let field = |field, expected| ApiError::Field { field, expected };
+        let grace = match &self.body["grace_seconds"] {
+            Value::Null => upkeep::GRACE,
+            value => {
+                let seconds = value.as_u64();
+                Duration::from_secs(seconds.ok_or(field("grace_seconds", "a number of seconds"))?)
+            }
+        };
+        let dry_run = match &self.body["dry_run"] {
+            Value::Null => false,
+            value => value.as_bool().ok_or(field("dry_run", "true or false"))?,
+        };
+        let collected = self.server.platform.collect(grace, dry_run)?;
+        Ok(resources::collected(&collected))
+    }
+
+    fn pins(&self) -> Result<Value> {
+        let pins = self.server.platform.store.pins()?;
+        let mut pins = pins.iter().map(ToString::to_string).collect::<Vec<_>>();
+        pins.sort_unstable();
+        Ok(json!(pins))
+    }
+
+    fn pin(&self, digest: &str) -> Result<Value> {
+        let digest = digest_of(digest)?;
+        self.server.platform.pin_blob(&digest)?;
+        Ok(json!({ "digest": digest }))
+    }
+
+    fn unpin(&self, digest: &str) -> Result<Value> {
+        let digest = digest_of(digest)?;
+        if self.server.platform.unpin_blob(&digest)? {
+            return Ok(json!({ "digest": digest }));
+        }
+        Err(store::Error::NotFound { digest }.into())
     }
 
     fn purge_cache(&self, app: &str) -> Result<Value> {
@@ -517,6 +558,13 @@ fn ok(document: Value) -> Answer {
 
 fn created(document: Value) -> Answer {
     (StatusCode::CREATED, document)
+}
+
+fn digest_of(text: &str) -> Result<Digest, ApiError> {
+    text.parse().map_err(|_| ApiError::Field {
+        field: "digest",
+        expected: "sha256: and 64 hex digits",
+    })
 }
 
 /// A buildpack as a request names it: its text, or an object with its `url` or `name`. A path of the

@@ -20,7 +20,7 @@ use crate::digest::Hashing;
 use crate::slug::{Entry, EntryKind, Member, Span, Summary, escape};
 
 /// Slots in addition to one a worker, so that nobody waits for the collector's writes.
-const SPARE_SLOTS: usize = 2;
+const SPARE_SLOTS: usize = 4;
 
 /// Jobs that may be planned ahead.
 const PLANNED_JOBS: usize = 4;
@@ -46,7 +46,7 @@ pub fn run<W: Write>(
         let (send_job, jobs) = sync_channel(PLANNED_JOBS);
         let (send_slot, slots) = channel();
         let (send_done, done) = channel();
-        for _ in 0..threads + SPARE_SLOTS {
+        for _ in 0..(threads + SPARE_SLOTS).min(super::MOST_SLOTS) {
             // The receiver is here.
             let _ = send_slot.send(Slot::default());
         }
@@ -86,7 +86,7 @@ fn work(
     queue: &Queue,
     done: &Sender<(u64, Result<Done, Error>)>,
 ) {
-    let mut worker = Worker::new(dir, options.level, options.last);
+    let mut worker = Worker::new(dir, options.level, options.reusable);
     loop {
         let (slot, (number, job)) = {
             let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,13 +145,19 @@ impl<W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<W, F> {
 
     /// Takes the next member and says whether it was the last.
     fn take(&mut self, done: Done) -> Result<bool, Error> {
-        let Done { slot, digest, .. } = done;
+        let Done {
+            slot,
+            digest,
+            input,
+            ..
+        } = done;
         let place = self.members.len() as u64;
         self.members.push(Member {
             offset: self.out.seen_bytes(),
             size_bytes: slot.gzip.len() as u64,
             tar_bytes: slot.tar.len() as u64,
             digest,
+            input,
         });
         self.copied_members += u64::from(done.copied);
         self.out.write_all(&slot.gzip).map_err(Error::WriteSlug)?;

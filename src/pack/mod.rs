@@ -10,20 +10,20 @@
 //! The same tree gives the same bytes on any machine, for any user, umask, clock, order of
 //! directories and number of threads:
 //!
-//! - A tar in GNU's format, because it carries names of any bytes and length to every reader
-//!   (GNU tar, bsdtar, busybox, Python, Go) and is what Heroku's own slugs are in: a name or link
-//!   target of more than 100 bytes stands in an `L` or `K` entry before its entry, and two zero
-//!   blocks end the archive.
+//! - A tar in POSIX's format, ustar with PAX: a name of more than 100 bytes is in the header's two
+//!   parts where one of its `/` allows that, and else, as a link target of more than 100 bytes, in
+//!   a PAX record (`path`, `linkpath`) of an entry before its own; the bytes are those of the file
+//!   system, UTF-8 or not. Two zero blocks end the archive.
 //! - The first entry is the directory `./app/`. Then come all others, each `./app/<path>`, sorted
 //!   by the bytes of `<path>`; a directory has a `/` after its path, which is not sorted by.
 //! - Files are 0644, or 0755 where anybody may execute them; directories 0755; symlinks 0777 with
 //!   their target as it is. Owner 0:0 without names; one time, [`crate::slug::MTIME_SECONDS`].
 //! - Each hard link is a file of its own. Empty directories are kept. Devices, sockets and fifos
-//!   are left out and reported, and so are setuid and setgid bits.
+//!   are left out and reported, and so are setuid and setgid bits and capabilities.
 //! - The tar is cut into gzip members, as `cut` has it: groups of whole entries up to 1 MiB, pieces
 //!   of 1 MiB of larger files, and the two zero blocks. Each member starts in no other's middle, so
 //!   members are compressed side by side, and a change in one file changes its member alone.
-//! - A member is libdeflate's level 5, or 1 for [`Level::Fast`]; what that would not make smaller by
+//! - A member is libdeflate's level 4, or 1 for [`Level::Fast`]; what that would not make smaller by
 //!   a 64th is stored. Its header has the time 0, no name, operating system 255.
 
 mod archive;
@@ -56,7 +56,7 @@ pub use delta::{DeltaError, Head, Part, Patched, delta};
 pub use entries::Limits;
 pub use error::{Error, Refusal};
 pub use extract::{Extracted, extract, extract_within};
-pub use reuse::LastSlug;
+pub use reuse::Reusable;
 pub use verify::{manifest_of, manifest_within, verify};
 pub use walk::{Skipped, SkippedKind};
 
@@ -67,8 +67,14 @@ use crate::slug::{FORMAT, Manifest, ManifestWriter, Summary};
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// More workers than this bring nothing: the digest of the tar, one after the other, is then slower
-/// than they are. Each has buffers of 2 MiB.
+/// than they are.
 const MOST_THREADS: usize = 12;
+
+/// Most jobs in memory at a time, each with buffers of 2 MiB.
+const MOST_SLOTS: usize = MOST_THREADS + 2;
+
+/// Workers in addition to one a core, since some wait for the disk.
+const SPARE_THREADS: usize = 2;
 
 /// How a slug is packed.
 pub struct Options<'a> {
@@ -76,18 +82,20 @@ pub struct Options<'a> {
     pub level: Level,
     /// How many threads compress; it does not show in the slug.
     pub threads: NonZeroUsize,
-    /// The app's last slug, whose members are copied where they would come out the same.
-    pub last: Option<&'a LastSlug>,
+    /// Slugs whose members are copied where they would come out the same.
+    pub reusable: Option<&'a Reusable>,
 }
 
 impl Default for Options<'_> {
-    /// The default limits and level, all of the machine's threads, nothing to copy from.
+    /// The default limits and level, all of the machine's cores, nothing to copy from.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
             level: Level::default(),
-            threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            last: None,
+            threads: thread::available_parallelism()
+                .unwrap_or(NonZeroUsize::MIN)
+                .saturating_add(SPARE_THREADS),
+            reusable: None,
         }
     }
 }
@@ -123,7 +131,7 @@ pub struct Streamed<W, M> {
     /// Of the manifest's JSON.
     pub manifest: Digest,
     pub members: u64,
-    /// How many of the members are the last slug's.
+    /// How many of the members were copied.
     pub copied_members: u64,
     /// What a slug cannot hold, sorted by path.
     pub skipped: Vec<Skipped>,

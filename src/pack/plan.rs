@@ -120,14 +120,14 @@ impl From<Error> for Stop {
 
 impl<S: FnMut(Job) -> bool> Plan<'_, S> {
     fn run(&mut self, walk: &mut Walk<'_>) -> Result<(), Stop> {
-        let root_bytes = tarball::entry_bytes(0, 0, 0);
+        let root_bytes = tarball::entry_bytes(b"", b"", 0);
         self.count(root_bytes)?;
         self.cutter.before(b"", root_bytes);
         while let Some(Found { path, kind }) = walk.next()? {
             let tar_bytes = match &kind {
-                FoundKind::File(stamp) => tarball::entry_bytes(path.len(), 0, stamp.size_bytes),
-                FoundKind::Directory => tarball::entry_bytes(path.len() + 1, 0, 0),
-                FoundKind::Symlink { target } => tarball::entry_bytes(path.len(), target.len(), 0),
+                FoundKind::File(stamp) => tarball::entry_bytes(&path, b"", stamp.size_bytes),
+                FoundKind::Directory => tarball::entry_bytes(&[&path, &b"/"[..]].concat(), b"", 0),
+                FoundKind::Symlink { target } => tarball::entry_bytes(&path, target, 0),
             };
             self.count(tar_bytes)?;
             match kind {

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read};
 use flate2::bufread::GzDecoder;
 
 use super::CHUNK_BYTES;
-use crate::digest::{Digest, Hashing};
+use crate::digest::{Digest, Hashing, InputHasher};
 use crate::slug::Member;
 
 /// Decompresses a slug and remembers its members.
@@ -25,6 +25,8 @@ pub struct Source<R> {
     offset: u64,
     /// Of the tar.
     tar: Hashing<io::Sink>,
+    /// Of the current member's piece of it.
+    input: InputHasher,
 }
 
 /// What was read, all of it.
@@ -46,6 +48,7 @@ impl<R: Read> Source<R> {
             tar_bytes: 0,
             offset: 0,
             tar: Hashing::new(io::sink()),
+            input: InputHasher::default(),
         }
     }
 
@@ -72,6 +75,7 @@ impl<R: Read> Source<R> {
             size_bytes: end - self.offset,
             tar_bytes: self.tar_bytes,
             digest: compressed.end_member(),
+            input: self.input.take(),
         });
         if self.members.len() as u64 > self.most_members {
             return Err(io::Error::new(
@@ -98,6 +102,7 @@ impl<R: Read> Read for Source<R> {
             if n > 0 {
                 self.tar_bytes += n as u64;
                 self.tar.see(&buf[..n]);
+                self.input.see(&buf[..n]);
                 return Ok(n);
             }
             self.next_member()?;

@@ -155,8 +155,9 @@ fn describe_member(member: &Member) -> String {
         size_bytes,
         tar_bytes,
         digest,
+        input,
     } = member;
-    format!("{digest} ({size_bytes} bytes from {offset} on, {tar_bytes} of the tar)")
+    format!("{digest} ({size_bytes} bytes from {offset} on, {tar_bytes} of the tar, {input})")
 }
 
 fn compare<T: PartialEq + Display>(what: &str, expected: &T, got: &T) -> Result<(), Error> {

@@ -67,6 +67,8 @@ pub enum SkippedKind {
     Device,
     /// The bits alone; the file is in the slug.
     SetUserId,
+    /// The capabilities alone; the file is in the slug.
+    Capabilities,
 }
 
 impl std::fmt::Display for Skipped {
@@ -77,6 +79,7 @@ impl std::fmt::Display for Skipped {
             SkippedKind::Socket => write!(f, "{path} is a socket"),
             SkippedKind::Device => write!(f, "{path} is a device"),
             SkippedKind::SetUserId => write!(f, "the setuid or setgid bit of {path}"),
+            SkippedKind::Capabilities => write!(f, "the capabilities of {path}"),
         }
     }
 }
@@ -166,6 +169,9 @@ impl<'a> Walk<'a> {
                 if stamp.executable && metadata.permissions().mode() & 0o6000 != 0 {
                     self.skip(&relative, SkippedKind::SetUserId);
                 }
+                if stamp.executable && has_capabilities(&entry.path()) {
+                    self.skip(&relative, SkippedKind::Capabilities);
+                }
                 FoundKind::File(stamp)
             } else if kind.is_symlink() {
                 let full = entry.path();
@@ -215,6 +221,13 @@ pub fn full_path(dir: &Path, path: &[u8]) -> PathBuf {
         return dir.to_owned();
     }
     dir.join(OsStr::from_bytes(path))
+}
+
+/// Whether the kernel would give a program more than its caller has. A file system without such
+/// attributes has none.
+fn has_capabilities(path: &Path) -> bool {
+    let mut none = [0_u8; 0];
+    rustix::fs::lgetxattr(path, c"security.capability", &mut none).is_ok()
 }
 
 fn skipped_kind(kind: FileType) -> SkippedKind {

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use super::cut::SPLIT_BYTES;
 use super::gzip::Encoder;
 use super::plan::{Job, Large, open_readable};
-use super::reuse::{Key, LastSlug};
+use super::reuse::Reusable;
 use super::walk::{self, Found, FoundKind, Stamp};
 use super::{Error, Level, tarball};
-use crate::digest::Digest;
+use crate::digest::{Digest, InputDigest};
 use crate::slug::{EntryKind, escape};
 
 /// The buffers of one job; used again and again.
@@ -30,7 +30,9 @@ pub struct Done {
     pub slot: Slot,
     /// Of the member.
     pub digest: Digest,
-    /// Whether the member is the last slug's.
+    /// Of its piece of the tar.
+    pub input: InputDigest,
+    /// Whether the member was copied.
     pub copied: bool,
     pub content: Content,
 }
@@ -51,108 +53,138 @@ pub enum Content {
 /// What does jobs.
 pub struct Worker<'a> {
     dir: &'a Path,
-    last: Option<&'a LastSlug>,
+    reusable: Option<&'a Reusable>,
     level: Level,
     encoder: Encoder,
-    buffer: Vec<u8>,
 }
 
 impl<'a> Worker<'a> {
-    pub fn new(dir: &'a Path, level: Level, last: Option<&'a LastSlug>) -> Self {
+    pub fn new(dir: &'a Path, level: Level, reusable: Option<&'a Reusable>) -> Self {
         Self {
             dir,
-            last,
+            reusable,
             level,
             encoder: Encoder::new(level),
-            buffer: Vec::new(),
         }
     }
 
     /// Does one job.
     pub fn work(&mut self, job: Job, mut slot: Slot) -> Result<Done, Error> {
-        slot.tar.clear();
-        let (content, copied) = match job {
+        let Slot { tar, gzip } = &mut slot;
+        tar.clear();
+        let part = match job {
             Job::Group { found, first } => {
-                let (entries, key) = self.group(found, first, &mut slot.tar)?;
-                let copied = self.last.is_some_and(|last| {
-                    last.copy_group(key, slot.tar.len(), self.level, &mut slot.gzip)
-                });
-                (Content::Entries(entries), copied)
+                let contents = self.write(&found, first, tar)?;
+                Part::Group { found, contents }
             }
             Job::Piece { file, number } => {
-                let bytes = piece(&file, number, &mut slot.tar)?;
-                let copied = self.last.is_some_and(|last| {
-                    let Slot { tar, gzip } = &mut slot;
-                    last.copy_piece(&file.path, number, tar, self.level, gzip, &mut self.buffer)
-                });
-                let content = Content::Piece {
+                let bytes = piece(&file, number, tar)?;
+                Part::Whole(Content::Piece {
                     file,
                     number,
                     bytes,
-                };
-                (content, copied)
+                })
             }
             Job::End => {
-                slot.tar.extend(tarball::END);
-                (Content::End, false)
+                tar.extend(tarball::END);
+                Part::Whole(Content::End)
             }
             Job::Failed(error) => return Err(error),
         };
-        if !copied {
-            self.encoder.encode(&slot.tar, &mut slot.gzip);
-        }
+        let input = InputDigest::of(tar);
+        let copied = self
+            .reusable
+            .and_then(|slugs| slugs.copy(&input, tar.len(), self.level, gzip));
+        let digest = copied.as_ref().map_or_else(
+            || {
+                self.encoder.encode(tar, gzip);
+                Digest::of(gzip)
+            },
+            |copied| copied.digest,
+        );
+        let content = match part {
+            Part::Whole(content) => content,
+            Part::Group { found, contents } => {
+                let carried = copied.as_ref().map_or(&[][..], |copied| copied.files);
+                Content::Entries(entries(found, &contents, tar, carried))
+            }
+        };
         Ok(Done {
-            digest: Digest::of(&slot.gzip),
-            slot,
-            copied,
+            digest,
+            input,
+            copied: copied.is_some(),
             content,
+            slot,
         })
     }
 
-    fn group(
-        &mut self,
-        found: Vec<Found>,
+    /// Writes a group's piece of the tar and says where in it the files' contents are.
+    fn write(
+        &self,
+        found: &[Found],
         first: bool,
         tar: &mut Vec<u8>,
-    ) -> Result<(Vec<(String, EntryKind)>, Digest), Error> {
-        let mut key = Key::new(first);
+    ) -> Result<Vec<Range<usize>>, Error> {
         if first {
             tarball::directory(tar, b"");
         }
-        let mut entries = Vec::with_capacity(found.len());
+        let mut contents = Vec::new();
         for Found { path, kind } in found {
-            let kind = match kind {
-                FoundKind::Directory => {
-                    tarball::directory(tar, &path);
-                    EntryKind::Directory
-                }
-                FoundKind::Symlink { target } => {
-                    tarball::symlink(tar, &path, &target);
-                    EntryKind::Symlink {
-                        target: escape(&target),
-                    }
-                }
+            match kind {
+                FoundKind::Directory => tarball::directory(tar, path),
+                FoundKind::Symlink { target } => tarball::symlink(tar, path, target),
                 FoundKind::File(stamp) => {
-                    tarball::file(tar, &path, stamp.executable, stamp.size_bytes);
+                    tarball::file(tar, path, stamp.executable, stamp.size_bytes);
                     let start = tar.len();
-                    read_whole(walk::full_path(self.dir, &path), stamp, tar)?;
-                    let digest = Digest::of(&tar[start..]);
+                    read_whole(walk::full_path(self.dir, path), *stamp, tar)?;
+                    contents.push(start..tar.len());
                     tarball::pad(tar, stamp.size_bytes);
-                    EntryKind::File {
-                        executable: stamp.executable,
-                        size_bytes: stamp.size_bytes,
-                        digest,
-                    }
                 }
-            };
-            let path = escape(&path);
-            if self.last.is_some() {
-                key.add(&path, &kind);
             }
-            entries.push((path, kind));
         }
-        Ok((entries, key.finish()))
+        Ok(contents)
     }
+}
+
+/// A job's piece of the tar, written.
+enum Part {
+    /// Entries, and where the files' contents are.
+    Group {
+        found: Vec<Found>,
+        contents: Vec<Range<usize>>,
+    },
+    Whole(Content),
+}
+
+/// A group's entries; its files have the digests that were carried over with the member, if any.
+fn entries(
+    found: Vec<Found>,
+    contents: &[Range<usize>],
+    tar: &[u8],
+    carried: &[Digest],
+) -> Vec<(String, EntryKind)> {
+    let all = carried.len() == contents.len();
+    let mut contents = contents.iter().enumerate();
+    let mut digest = || match contents.next() {
+        Some((number, _)) if all => carried[number],
+        Some((_, bytes)) => Digest::of(&tar[bytes.clone()]),
+        None => unreachable!("each file has its content"),
+    };
+    let entry = |Found { path, kind }| {
+        let kind = match kind {
+            FoundKind::Directory => EntryKind::Directory,
+            FoundKind::Symlink { target } => EntryKind::Symlink {
+                target: escape(&target),
+            },
+            FoundKind::File(stamp) => EntryKind::File {
+                executable: stamp.executable,
+                size_bytes: stamp.size_bytes,
+                digest: digest(),
+            },
+        };
+        (escape(&path), kind)
+    };
+    found.into_iter().map(entry).collect()
 }
 
 /// Appends a file's content, which must be what the walk has found until its last byte is read.

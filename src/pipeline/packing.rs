@@ -8,11 +8,11 @@ use anyhow::Result;
 
 use super::{Error, Limits};
 use crate::output::{Output, human_size};
-use crate::pack::{self, LastSlug, Streamed};
+use crate::pack::{self, Reusable, Streamed};
 use crate::slug::{self, Share, Sizes};
 use crate::store::{BlobWriter, Store};
 
-/// The app's last slug on this machine: what did not change is copied from it.
+/// A slug on this machine: what is the same in it is copied from there.
 #[derive(Debug, Clone)]
 pub struct Last {
     pub slug: PathBuf,
@@ -22,25 +22,30 @@ pub struct Last {
 /// A slug and its manifest on their way into the store.
 pub(super) type Packed = Streamed<BlobWriter, BlobWriter>;
 
-/// Packs the tree of an app; nothing is in the store yet.
-pub(super) fn pack_app(app: &Path, last: Option<&Last>, store: &Store) -> Result<Packed> {
-    let last = last.and_then(|last| {
+/// Packs the tree of an app; nothing is in the store yet. Members are copied from `slugs`.
+pub(super) fn pack_app<'a>(
+    app: &Path,
+    slugs: impl Iterator<Item = &'a Last>,
+    store: &Store,
+) -> Result<Packed> {
+    let mut reusable = Reusable::default();
+    for slug in slugs {
         // Without it all is compressed, that is all.
-        open(last)
-            .inspect_err(|error| tracing::debug!(%error, ?last, "the last slug is not reused"))
-            .ok()
-    });
+        if let Err(error) = add(slug, &mut reusable) {
+            tracing::debug!(%error, ?slug, "a slug is not reused");
+        }
+    }
     let options = pack::Options {
-        last: last.as_ref(),
+        reusable: Some(&reusable),
         ..pack::Options::default()
     };
     let (slug, manifest) = (store.writer()?, store.writer()?);
     Ok(pack::pack_streamed(app, slug, manifest, &options)?)
 }
 
-fn open(last: &Last) -> io::Result<LastSlug> {
-    let manifest = BufReader::new(File::open(&last.manifest)?);
-    LastSlug::new(manifest, File::open(&last.slug)?)
+fn add(slug: &Last, reusable: &mut Reusable) -> io::Result<()> {
+    let manifest = BufReader::new(File::open(&slug.manifest)?);
+    reusable.add(manifest, File::open(&slug.slug)?)
 }
 
 /// Says how large the slug is, and what makes it so where that is too much.

@@ -2,6 +2,8 @@
 //!
 //! Times are stored and shown in whole seconds of UTC: `2026-01-01T00:00:00Z`.
 
+use std::time::SystemTime;
+
 use jiff::Timestamp;
 
 /// The time now, cut to whole seconds, so that a time reads back as it was written.
@@ -12,6 +14,15 @@ use jiff::Timestamp;
 pub fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// The time now as file systems have it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the age of what is kept, never a part of it"
+)]
+pub fn system_now() -> SystemTime {
+    SystemTime::now()
 }
 
 #[cfg(test)]

@@ -1,17 +1,21 @@
 //! Upkeep: repositories are tidied after pushes, and cleaned up when somebody asks for it.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 
 use super::Platform;
 use super::ledger::App;
 use crate::receive;
 use crate::sandbox::Cancel;
+use crate::store;
 
 /// What cleaning up has changed.
 #[derive(Debug, Default)]
 pub struct Collected {
     /// By app, in the order of their names.
     pub repositories: Vec<CollectedRepository>,
+    pub blobs: store::Collected,
 }
 
 /// One app's repository, before and after.
@@ -23,16 +27,29 @@ pub struct CollectedRepository {
 }
 
 impl Platform {
-    /// Removes what nobody needs any more: of each app one pack of what its refs reach is left.
+    /// Removes what nobody needs any more: of each app one pack of what its refs reach is left, and
+    /// of the store what apps need, is pinned, or was put within the grace period. A dry run says
+    /// which blobs would go and leaves repositories alone.
     ///
     /// An app waits for its pushes, and its pushes for it.
     ///
     /// # Errors
-    /// The platform's: git failed, or the server stops.
-    pub fn collect(&self) -> Result<Collected> {
+    /// The platform's: git failed, the store does not work, or the server stops.
+    pub fn collect(&self, grace: Duration, dry_run: bool) -> Result<Collected> {
+        // Before this counts as something that is under way.
+        let blobs = self.collect_blobs(grace, dry_run)?;
+        if dry_run {
+            return Ok(Collected {
+                blobs,
+                ..Collected::default()
+            });
+        }
         let cancel = Cancel::default();
         let _under_way = self.under_way(&uuid::Uuid::new_v4().to_string(), &cancel);
-        let mut collected = Collected::default();
+        let mut collected = Collected {
+            blobs,
+            ..Collected::default()
+        };
         for app in self.ledger.apps()? {
             let name = app.name.clone();
             let done = self.collect_repository(app, &cancel);

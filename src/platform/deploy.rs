@@ -14,6 +14,10 @@ use crate::pipeline::{self, Built, Source};
 use crate::sandbox::{Cancel, Traffic, Watch};
 use crate::slug::SlugRecord;
 
+/// Slugs of the store that a build may copy from besides the app's own last one: each costs it some
+/// milliseconds to look into.
+const OTHER_SLUGS: usize = 8;
+
 /// Where a build's tree comes from, what it is called, who builds it.
 pub(super) struct Job<'a> {
     pub app: &'a App,
@@ -87,6 +91,7 @@ impl Platform {
         // As they are now: the build may have waited.
         let layout = self.ledger.app(&job.app.id)?.layout;
         let stack = self.stacks.find(layout.stack.as_ref())?;
+        let (last, others) = self.reusable(job.app);
         let build = pipeline::Build {
             source: job.source,
             stack,
@@ -96,20 +101,29 @@ impl Platform {
             fetched: Some(&fetched),
             config: &config,
             cache: Some(&cache),
-            last: self.last_slug(job.app),
+            last,
+            others,
             scratch: scratch.path(),
         };
         run(build, machine, &watch, out)
     }
 
-    /// The slug of the app's current release, where it is still there.
-    fn last_slug(&self, app: &App) -> Option<pipeline::Last> {
-        let release = self.ledger.current_release(&app.id).ok()?;
-        let slug = self.ledger.slug(&release.slug_id?).ok()?;
-        Some(pipeline::Last {
-            slug: self.store.path_of(&slug.record.digest),
-            manifest: self.store.path_of(&slug.record.manifest),
-        })
+    /// The slug of the app's current release, and the newest ones of the store besides.
+    fn reusable(&self, app: &App) -> (Option<pipeline::Last>, Vec<pipeline::Last>) {
+        let last = || {
+            let release = self.ledger.current_release(&app.id).ok()?;
+            Some(self.ledger.slug(&release.slug_id?).ok()?.record)
+        };
+        let last = last().map(|record| (record.digest, record.manifest));
+        // Without them there is less to copy, that is all.
+        let all = self.ledger.slug_blobs().unwrap_or_default();
+        let others = all.iter().map(|slug| (slug.digest, slug.manifest));
+        let others = others.filter(|slug| Some(*slug) != last).take(OTHER_SLUGS);
+        let file = |(slug, manifest)| pipeline::Last {
+            slug: self.store.path_of(&slug),
+            manifest: self.store.path_of(&manifest),
+        };
+        (last.map(file), others.map(file).collect())
     }
 
     /// Keeps what detection has found as the app's own list, once its build is released: the next

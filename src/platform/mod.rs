@@ -20,6 +20,7 @@ mod scratch;
 pub mod settings;
 pub mod stacks;
 pub mod token;
+pub mod upkeep;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -132,7 +133,7 @@ impl Platform {
         Ok(())
     }
 
-    /// Removes those of some blobs that no slug of the ledger names. To be called while no build
+    /// Removes those of some blobs that no slug of the ledger names and nobody has pinned. To be called while no build
     /// can be between storing and recording.
     fn remove_unless_named(&self, digests: &[Digest]) -> Result<usize> {
         let named = self.ledger.slug_blobs()?;
@@ -140,8 +141,10 @@ impl Platform {
             .iter()
             .flat_map(|slug| [slug.digest, slug.manifest])
             .collect::<HashSet<_>>();
+        let pins = self.store.pins()?;
+        let free = |digest: &&Digest| !named.contains(digest) && !pins.contains(digest);
         let mut removed = 0;
-        for digest in digests.iter().filter(|digest| !named.contains(digest)) {
+        for digest in digests.iter().filter(free) {
             removed += usize::from(self.store.remove(digest)?);
         }
         Ok(removed)

@@ -73,7 +73,14 @@ pub fn collected(collected: &Collected) -> Value {
         })
     };
     let repositories = collected.repositories.iter().map(repository);
-    json!({ "repositories": repositories.collect::<Vec<_>>() })
+    json!({
+        "blobs": {
+            "kept": collected.blobs.kept,
+            "removed": collected.blobs.removed,
+            "removed_bytes": collected.blobs.removed_bytes,
+        },
+        "repositories": repositories.collect::<Vec<_>>(),
+    })
 }
 
 /// A build, with the address of its output.

@@ -5,9 +5,10 @@
 
 use std::io::{self, BufRead, Write};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, InputDigest};
 
 /// What a slug is, as far as its bytes tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,8 @@ pub struct Member {
     pub tar_bytes: u64,
     /// Of its compressed bytes.
     pub digest: Digest,
+    /// Of its piece of the tar.
+    pub input: InputDigest,
 }
 
 /// The members that an entry is in, by their places from 0: the first and the last.
@@ -288,8 +291,31 @@ impl<W: Write> ManifestWriter<W> {
 /// Those of `json`, or [`io::ErrorKind::InvalidData`]: it is no manifest, or was laid out by
 /// something else.
 pub fn read(
+    json: impl BufRead,
+    each: impl FnMut(Entry),
+) -> io::Result<(u32, Vec<Member>, Summary)> {
+    read_lines(json, each)
+}
+
+/// As [`read`], and gives of each entry its members and, where it is a file, its digest; in less time.
+///
+/// # Errors
+/// As those of [`read`].
+pub fn read_digests(
+    json: impl BufRead,
+    mut each: impl FnMut(Span, Option<Digest>),
+) -> io::Result<(u32, Vec<Member>, Summary)> {
+    #[derive(Deserialize)]
+    struct Digests {
+        members: Span,
+        digest: Option<Digest>,
+    }
+    read_lines(json, |entry: Digests| each(entry.members, entry.digest))
+}
+
+fn read_lines<E: DeserializeOwned>(
     mut json: impl BufRead,
-    mut each: impl FnMut(Entry),
+    mut each: impl FnMut(E),
 ) -> io::Result<(u32, Vec<Member>, Summary)> {
     let mut line = Vec::new();
     let mut next = |line: &mut Vec<u8>| -> io::Result<()> {
@@ -368,6 +394,7 @@ mod tests {
                 size_bytes: 1,
                 tar_bytes: 2,
                 digest,
+                input: InputDigest::of(b""),
             }],
             summary: Summary {
                 digest,
@@ -396,7 +423,7 @@ mod tests {
         {"path":"bin/web","type":"file","mode":"755","size_bytes":0,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","members":[0,1]},
         {"path":"current","type":"symlink","target":"bin","members":[1,1]}
         ],"members":[
-        {"offset":0,"size_bytes":1,"tar_bytes":2,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}
+        {"offset":0,"size_bytes":1,"tar_bytes":2,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","input":"blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"}
         ],"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","diff_id":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size_bytes":1,"tar_bytes":2}
         "#);
         for end in 0..json.len() {

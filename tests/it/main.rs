@@ -37,4 +37,5 @@ mod sandbox_network;
 mod server;
 mod site;
 mod stacks;
+mod upkeep;
 mod wire;

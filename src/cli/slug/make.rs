@@ -11,16 +11,21 @@ use super::super::print;
 use super::{Pack, SlugError, buffered, open};
 use crate::digest::{Digest, Hashing};
 use crate::output::human_size;
-use crate::pack::{self, LastSlug, Level, Options, Patched};
+use crate::pack::{self, Level, Options, Patched, Reusable};
 
 /// By way of other names, so that the last slug may be replaced by the new one.
 pub(super) fn pack(args: &Pack) -> Result<()> {
-    let last = args.last.as_deref().map(open_last).transpose()?;
+    let mut reusable = Reusable::default();
+    for file in &args.last {
+        let manifest = buffered(&beside(file, "manifest.json"))?;
+        let added = reusable.add(manifest, open(file)?);
+        added.with_context(|| file.display().to_string())?;
+    }
     let defaults = Options::default();
     let options = Options {
         level: if args.fast { Level::Fast } else { Level::Small },
         threads: args.threads.unwrap_or(defaults.threads),
-        last: last.as_ref(),
+        reusable: Some(&reusable),
         ..defaults
     };
     let paths = [args.output.clone(), beside(&args.output, "manifest.json")];
@@ -37,11 +42,6 @@ pub(super) fn pack(args: &Pack) -> Result<()> {
         packed.summary.digest,
         args.output.display()
     ))?)
-}
-
-fn open_last(file: &Path) -> Result<LastSlug> {
-    let manifest = buffered(&beside(file, "manifest.json"))?;
-    LastSlug::new(manifest, open(file)?).with_context(|| file.display().to_string())
 }
 
 fn create(path: &Path) -> Result<File> {

@@ -8,7 +8,7 @@ use super::*;
 
 const NOBODY: u32 = 65534;
 
-const DIGEST: &str = "sha256:a488f3450f6692eb5aab8ac583bdea42f31a7e328911b963f02dd174842b3936";
+const DIGEST: &str = "sha256:575dd40431bb3d337533a4365945b732d7f096baecc07b16af5b6575ad7b5439";
 
 #[test]
 fn what_its_owner_may_not_read_is_packed() {

@@ -35,7 +35,7 @@ impl Ledger {
         self.write(|c| add(c, &apps::find(c, app_id)?.id, record))
     }
 
-    /// The blobs that slugs name; any other blob of the store is nobody's.
+    /// The blobs that slugs name, those of the newest first; any other blob of the store is nobody's.
     ///
     /// # Errors
     /// The platform's fault.

@@ -299,11 +299,11 @@ pub(super) fn slug(c: &Connection, id: &str) -> Result<Option<Slug>> {
     one(c, "SELECT * FROM slugs WHERE id = ?1", [id], slug_of)
 }
 
-/// Digest and manifest of every slug.
+/// Digest and manifest of every slug, the newest first.
 pub(super) fn slug_blobs(c: &Connection) -> Result<Vec<UnusedSlug>> {
     all(
         c,
-        "SELECT DISTINCT digest, manifest FROM slugs",
+        "SELECT digest, manifest FROM slugs GROUP BY digest, manifest ORDER BY MAX(created_at) DESC",
         [],
         |row| {
             Ok(UnusedSlug {
