@@ -6,7 +6,7 @@
 //! - platform: [`platform`] remembers apps, config vars, builds and releases
 //! - the sentence: [`pipeline`], one build from top to bottom
 //! - stages: [`receive`], [`checkout`], [`detect`], [`compile`], [`pack`], [`store`]
-//! - tools: [`fetch`], [`sandbox`]
+//! - tools: [`fetch`], [`sandbox`], [`tool`]
 //! - vocabulary: [`app`], [`buildpack`], [`config`], [`digest`], [`fault`], [`output`],
 //!   [`procfile`], [`release`], [`slug`], [`stack`]
 
@@ -35,3 +35,4 @@ pub mod sandbox;
 pub mod slug;
 pub mod stack;
 pub mod store;
+pub mod tool;

@@ -10,6 +10,8 @@ mod packing;
 mod place;
 mod plan;
 mod process_types;
+mod snapshots;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -25,6 +27,7 @@ use packing::{check_size, pack_app};
 use place::Place;
 pub use plan::plan;
 use process_types::{discover, read_procfile};
+use tools::Tools;
 
 use crate::app::Layout;
 use crate::buildpack::{Misspelt, Reference, Staged};
@@ -152,7 +155,8 @@ pub fn build(
 ) -> Result<Built> {
     let mut phases = Phases::default();
     let stack = &job.stack;
-    let root = make_root(job.scratch, stack, machine, out)?;
+    let mut root = make_root(job.scratch, stack, machine, out)?;
+    let mut tools = Tools::new(&machine.sandbox, &mut root, job.scratch, job.cache, stack)?;
     let place = Place::new(&job.layout, &root);
     let checkout = phases.time("checkout", || {
         let stop = watch.cancel.flag();
@@ -196,10 +200,12 @@ pub fn build(
             restore_cache(kept, &root, &maker, &watch.cancel, out)?;
         }
         root.hand_over_renewed()?;
+        tools.start()?;
         let done = run_buildpacks(&chosen, &asking, out);
         name_refused(&root, out)?;
         done
     })?;
+    drop(tools);
     root.require_directories()?;
     place.require()?;
     let process_types = discover(&compiled.defaults, &place.host, out)?;
@@ -209,9 +215,6 @@ pub fn build(
     let packed = phases.time("pack", || {
         pack_app(&place.host, last.into_iter().chain(&job.others), store)
     })?;
-    for skipped in &packed.skipped {
-        out.problem(&format!("Left out of the slug: {skipped}"))?;
-    }
     let summary = packed.summary;
     check_size(&packed, last, &machine.limits, out)?;
     if watch.cancel.is_cancelled() {

@@ -76,6 +76,41 @@ pub fn whole_archive(
     })
 }
 
+/// Writes a directory as a tar, for [`whole_archive`]; links stay links.
+///
+/// # Errors
+/// It cannot be read, has a device, pipe or socket in it, or nobody takes the tar.
+pub fn write_archive(
+    dir: &Path,
+    writer: impl io::Write,
+    keep: &dyn Fn(&Path) -> bool,
+) -> io::Result<()> {
+    let mut tar = tar::Builder::new(io::BufWriter::with_capacity(1 << 20, writer));
+    tar.follow_symlinks(false);
+    let mut open = vec![PathBuf::new()];
+    while let Some(above) = open.pop() {
+        for entry in fs::read_dir(dir.join(&above))? {
+            let entry = entry?;
+            let path = above.join(entry.file_name());
+            if !keep(&path) {
+                continue;
+            }
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                tar.append_dir(&path, entry.path())?;
+                open.push(path);
+            } else if kind.is_file() || kind.is_symlink() {
+                tar.append_path_with_name(entry.path(), &path)?;
+            } else {
+                let what = format!("{} is a device, pipe or socket", path.display());
+                return Err(io::Error::other(what));
+            }
+        }
+    }
+    let written = tar.into_inner()?.into_inner();
+    written.map(drop).map_err(io::IntoInnerError::into_error)
+}
+
 fn written(tree: &Dest<'_>) -> Checkout {
     Checkout {
         commit: None,

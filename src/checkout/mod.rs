@@ -25,7 +25,7 @@ use gix::ObjectId;
 
 use crate::digest::Digest;
 
-pub use archive::{archive, archive_as_it_is, whole_archive};
+pub use archive::{archive, archive_as_it_is, whole_archive, write_archive};
 pub use commit::commit;
 pub use directory::{Directory, directory};
 pub use prune::{Pruned, prune};

@@ -10,6 +10,7 @@ mod answers;
 mod app_choice;
 mod apps;
 pub mod build;
+pub mod buildpack_tool;
 mod buildpacks;
 mod builds;
 pub mod client;
@@ -83,6 +84,9 @@ enum Command {
     Rollback(rollback::Args),
     /// List an app's builds, follow their output, cancel them, purge the cache
     Builds(builds::Args),
+    /// Ask the server something, from inside of a build
+    #[command(name = "buildpack-tool")]
+    BuildpackTool(buildpack_tool::Args),
     /// Show and change an app's buildpacks
     Buildpacks(buildpacks::Args),
     /// List, make and revoke the tokens of a server
@@ -121,6 +125,7 @@ impl Command {
             Self::Releases(args) => releases::run(args, &environment()),
             Self::Rollback(args) => rollback::run(args, &environment()),
             Self::Builds(args) => builds::run(args, &environment()),
+            Self::BuildpackTool(args) => buildpack_tool::run(args),
             Self::Buildpacks(args) => buildpacks::run(args, &environment()),
             Self::Token(args) => token::run(args, &environment()),
             Self::GitCredential(args) => git_credential::run(args, &environment()),
@@ -249,6 +254,8 @@ mod tests {
             "buildpacks:remove lang",
             "buildpacks:remove -i 1",
             "buildpacks:clear",
+            "buildpack-tool cache save npm:1 node_modules",
+            "buildpack-tool cache restore npm:1 node_modules",
             "apps set hello --build-dir separate",
             "apps:set -a hello --root services/api",
             "apps:set -a hello --stack heroku-24 --stack-env heroku-24",
@@ -281,6 +288,8 @@ mod tests {
             "buildpacks set",
             "buildpacks set x -i 0",
             "buildpacks remove",
+            "buildpack-tool cache",
+            "buildpack-tool cache save ../x\u{1} y",
             "buildpacks remove x -i 1",
             "apps set hello",
             "apps set hello --build-dir elsewhere",

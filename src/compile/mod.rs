@@ -30,7 +30,9 @@ use crate::stack::StackName;
 const YAML_LIMIT_BYTES: usize = 4 << 20;
 
 /// The `PATH` of builds. Source: facts on Heroku's builds, §2.2.
-pub const BUILD_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// At its end, where nothing of the stack is hidden by it, our own binary.
+pub const BUILD_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/slugline/bin";
 
 /// Names that a config var must not take in an env dir, since buildpacks export what they find.
 /// Source: the documented exporter, facts on Heroku's builds, §2.3.

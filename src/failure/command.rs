@@ -4,18 +4,25 @@ use std::error::Error;
 
 use super::{Draft, sentence};
 use crate::cli::build::{CloneError, OutputError, SourceError};
+use crate::cli::buildpack_tool::ToolError;
 use crate::cli::client::{self, ClientError};
 use crate::cli::machine::UpstreamError;
 use crate::cli::run::RunError;
 use crate::cli::slug::SlugError;
 use crate::output::Failure;
 use crate::pack::DeltaError;
+use crate::tool;
 
 pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
     if let Some(error) = error.downcast_ref::<ClientError>() {
         return Some(client::explain(error));
     }
-    let draft = if let Some(error) = error.downcast_ref::<RunError>() {
+    let draft = if let Some(error) = error.downcast_ref::<tool::Error>() {
+        tool(error)
+    } else if let Some(error) = error.downcast_ref::<ToolError>() {
+        Draft::app("buildpack_tool", sentence(error))
+            .remedy("`slugline buildpack-tool cache --help` says what is taken.")
+    } else if let Some(error) = error.downcast_ref::<RunError>() {
         run(error)
     } else if let Some(error) = error.downcast_ref::<SourceError>() {
         Draft::caller("source_not_found", sentence(error)).remedy(
@@ -72,5 +79,20 @@ fn slug(error: &SlugError) -> Draft {
             .remedy("Rebuild with the version of Slugline, or of the buildpack, that the slug was built with."),
         SlugError::OtherSource { .. } => Draft::caller("rebuild_of_another_source", sentence(error))
             .remedy("Rebuild from that commit: GIT_URL#COMMIT."),
+    }
+}
+
+fn tool(error: &tool::Error) -> Draft {
+    match error {
+        tool::Error::NoServer { .. } => Draft::caller("no_build", sentence(error))
+            .remedy("This command is for buildpacks, inside of a build."),
+        tool::Error::Files(_) => Draft::app("buildpack_tool", "The directory cannot be saved.")
+            .found(super::chain(error))
+            .remedy("Save directories of files, directories and links alone."),
+        tool::Error::Io(_) | tool::Error::Answer { .. } => {
+            Draft::platform("buildpack_tool", "The server does not answer.")
+                .found(super::chain(error))
+                .remedy("Push again.")
+        }
     }
 }

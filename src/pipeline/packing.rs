@@ -48,13 +48,16 @@ fn add(slug: &Last, reusable: &mut Reusable) -> io::Result<()> {
     reusable.add(manifest, File::open(&slug.slug)?)
 }
 
-/// Says how large the slug is, and what makes it so where that is too much.
+/// Says what is not in the slug, how large it is, and what makes it so where that is too much.
 pub(super) fn check_size(
     packed: &Packed,
     last: Option<&Last>,
     limits: &Limits,
     out: &mut Output<'_>,
 ) -> Result<()> {
+    for skipped in &packed.skipped {
+        out.problem(&format!("Left out of the slug: {skipped}"))?;
+    }
     let got_bytes = packed.summary.size_bytes;
     if got_bytes > limits.slug_bytes {
         return Err(Error::SlugTooLarge {

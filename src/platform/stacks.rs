@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, PipeWriter, Read};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -285,7 +285,7 @@ fn unpack(source: &Path, to: &Path, stop: &AtomicBool) -> Result<checkout::Whole
     // By way of a tar stream, so that a directory's files are checked as a tarball's are.
     let (mut reader, writer) = io::pipe().map_err(io_error(source))?;
     thread::scope(|scope| {
-        let pack = scope.spawn(|| pack(source, writer, &keep));
+        let pack = scope.spawn(move || checkout::write_archive(source, writer, &keep));
         let written = write(&mut reader);
         // A reader that has given up ends the other side.
         drop(reader);
@@ -299,36 +299,6 @@ fn unpack(source: &Path, to: &Path, stop: &AtomicBool) -> Result<checkout::Whole
         })?;
         Ok(written)
     })
-}
-
-/// Writes a directory as a tar stream; links stay links.
-fn pack(dir: &Path, writer: PipeWriter, keep: &dyn Fn(&Path) -> bool) -> io::Result<()> {
-    let mut tar = tar::Builder::new(io::BufWriter::with_capacity(1 << 20, writer));
-    tar.follow_symlinks(false);
-    let mut open = vec![PathBuf::new()];
-    while let Some(above) = open.pop() {
-        for entry in fs::read_dir(dir.join(&above))? {
-            let entry = entry?;
-            let path = above.join(entry.file_name());
-            if !keep(&path) {
-                continue;
-            }
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                tar.append_dir(&path, entry.path())?;
-                open.push(path);
-            } else if kind.is_file() || kind.is_symlink() {
-                tar.append_path_with_name(entry.path(), &path)?;
-            } else {
-                let what = format!("{} is a device, pipe or socket", path.display());
-                return Err(io::Error::other(what));
-            }
-        }
-    }
-    tar.into_inner()?
-        .into_inner()
-        .map_err(io::IntoInnerError::into_error)
-        .map(drop)
 }
 
 /// Checks that builds can run in a root file system, and that nothing of it that the server looks

@@ -229,6 +229,11 @@ impl Sandbox {
         Self { policy, ..self }
     }
 
+    /// The program that its helper is.
+    pub fn helper(&self) -> &Path {
+        &self.helper
+    }
+
     /// Makes the root directory `dir`, which must not exist, for this sandbox's commands.
     ///
     /// # Errors

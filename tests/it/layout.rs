@@ -17,7 +17,7 @@ const ROWS: [(&str, &[&str]); 6] = [
             "receive", "checkout", "detect", "compile", "pack", "store", "dyno",
         ],
     ),
-    ("tools", &["sandbox", "runtime", "fetch"]),
+    ("tools", &["sandbox", "runtime", "fetch", "tool"]),
     (
         "vocabulary",
         &[

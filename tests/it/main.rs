@@ -36,6 +36,7 @@ mod sandbox_limits;
 mod sandbox_network;
 mod server;
 mod site;
+mod snapshots;
 mod stacks;
 mod upkeep;
 mod wire;

@@ -25,7 +25,7 @@ fn a_build_has_the_documented_surroundings() {
     for line in [
         "HOME=/app",
         "DYNO=build.1",
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/slugline/bin",
         "STACK=debian-12",
         "/app",
         "1000",
@@ -195,7 +195,7 @@ fn a_build_cannot_lead_the_server_to_files_outside() {
         &format!("rmdir /cache; ln -s {} /cache", plain.display()),
     );
     assert!(replaced.failure(1).stderr.contains("/cache"));
-    assert!(!plain.join("cache").exists());
+    assert!(!plain.join("cache/current").exists());
 }
 
 #[test]

@@ -55,7 +55,8 @@ fn an_app_is_built_on_an_imported_root() {
     let site = Site::new();
     let app = app(
         &site,
-        "cat /etc/os-release\necho \"STACK is $STACK\"\nls /usr\ncat /etc/services || true\nls -A \"$2\"\n\
+        "cat /etc/os-release\necho \"STACK is $STACK\"\nls /usr\ncat /etc/services || true\n\
+         slugline buildpack-tool cache save x /app/bin && slugline buildpack-tool cache restore x /tmp/x && ls /tmp/x\nls -A \"$2\"\n\
          echo kept >\"$2/kept\"\n",
     );
     let said = app.push().success().stderr;
@@ -95,6 +96,8 @@ fn an_app_is_built_on_an_imported_root() {
         "STACK is small-1",
         "share",
         "-----> Small app detected",
+        // Our binary runs with its own libraries where the stack has none.
+        "compile",
     ] {
         assert!(lines.contains(&line), "{line} in {said}");
     }
@@ -133,7 +136,27 @@ fn an_app_is_built_on_an_imported_root() {
         !said.contains("discarded") && said.contains("kept"),
         "{said}"
     );
+}
 
+#[test]
+fn a_stack_is_named_and_chosen() {
+    let site = Site::new();
+    let app = app(&site, ":\n");
+    import(&site, "small-1", &small_root(&site, "rootfs", "ID=small\n")).success();
+    app.slugline(&[
+        "apps:set",
+        "hello",
+        "--stack",
+        "small-1",
+        "--stack-env",
+        "heroku-24",
+    ])
+    .success();
+    let shown = site.slugline(&["apps", "info", "hello"]).success().stdout;
+    assert!(
+        shown.contains("small-1") && shown.contains("heroku-24"),
+        "{shown}"
+    );
     app.slugline(&[
         "apps:set",
         "hello",

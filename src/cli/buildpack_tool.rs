@@ -1,0 +1,141 @@
+//! `slugline buildpack-tool`: what buildpacks ask of the server, from inside of a build.
+
+use std::fs::{self, File, FileTimes};
+use std::io::{self, Write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+
+use crate::checkout;
+use crate::sandbox::TOOL_DIR;
+use crate::tool::{self, Answer, Key, Request, SOCKET};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Keep directories for the app's later builds
+    #[command(subcommand)]
+    Cache(CacheCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum CacheCommand {
+    /// Keep a directory as it is now under a key, whatever becomes of the build
+    Save(CacheArgs),
+    /// Make a directory as it was saved under a key; exit code 1 where nothing was
+    Restore(CacheArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct CacheArgs {
+    /// Such as a lockfile's digest; one stack's keys are not another's
+    key: Key,
+    /// A directory; `restore` makes it, and it must not be there
+    path: PathBuf,
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    #[error("the server refused: {message}")]
+    Refused { message: String },
+    #[error("the path {} is no directory", path.display())]
+    NoDirectory { path: PathBuf },
+    #[error("the path {} is there already", path.display())]
+    Exists { path: PathBuf },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// There is no build around it, the server refuses, or the directory is none that can be kept or made.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    match &args.command {
+        Command::Cache(CacheCommand::Save(args)) => save(args),
+        Command::Cache(CacheCommand::Restore(args)) => restore(args),
+    }
+}
+
+fn socket() -> PathBuf {
+    Path::new(TOOL_DIR).join(SOCKET)
+}
+
+fn save(args: &CacheArgs) -> Result<ExitCode> {
+    // A link would be saved as what it leads to.
+    if !fs::symlink_metadata(&args.path).is_ok_and(|meta| meta.is_dir()) {
+        return Err(ToolError::NoDirectory {
+            path: args.path.clone(),
+        }
+        .into());
+    }
+    let key = args.key.clone();
+    let send = |to: &mut dyn Write| checkout::write_archive(&args.path, to, &|_| true);
+    match tool::call(&socket(), Request::CacheSave { key }, Some(&send))? {
+        Answer::Saved { .. } => Ok(ExitCode::SUCCESS),
+        other => Err(refused(other).into()),
+    }
+}
+
+fn restore(args: &CacheArgs) -> Result<ExitCode> {
+    let key = args.key.clone();
+    let from = match tool::call(&socket(), Request::CacheRestore { key }, None)? {
+        Answer::Found { path } => PathBuf::from(path),
+        Answer::Missing => return Ok(ExitCode::from(1)),
+        other => return Err(refused(other).into()),
+    };
+    let to = &args.path;
+    if fs::symlink_metadata(to).is_ok() && fs::remove_dir(to).is_err() {
+        return Err(ToolError::Exists { path: to.clone() }.into());
+    }
+    if let Some(parent) = to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+    }
+    // Under its own name only once it is whole.
+    let mut part = to.as_os_str().to_owned();
+    part.push(".slugline-part");
+    let part = PathBuf::from(part);
+    crate::sandbox::remove_tree(&part).with_context(|| part.display().to_string())?;
+    copy(&from, &part)?;
+    fs::rename(&part, to).with_context(|| to.display().to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn refused(answer: Answer) -> ToolError {
+    let message = match answer {
+        Answer::Refused { message } => message,
+        other => format!("it answered {other:?}"),
+    };
+    ToolError::Refused { message }
+}
+
+/// Copies a tree with its modes and times; where the file system can share blocks, it does.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir(to).with_context(|| to.display().to_string())?;
+    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry.with_context(|| from.display().to_string())?;
+        let (source, dest) = (entry.path(), to.join(entry.file_name()));
+        let copied = || -> io::Result<()> {
+            let meta = entry.metadata()?;
+            if meta.is_symlink() {
+                return symlink(fs::read_link(&source)?, &dest);
+            }
+            fs::copy(&source, &dest)?;
+            let times = FileTimes::new().set_modified(meta.modified()?);
+            File::open(&dest)?.set_times(times)
+        };
+        if entry.file_type()?.is_dir() {
+            copy(&source, &dest)?;
+        } else {
+            copied().with_context(|| dest.display().to_string())?;
+        }
+    }
+    Ok(())
+}

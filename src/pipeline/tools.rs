@@ -1,0 +1,155 @@
+//! The server's side of a build: what `slugline buildpack-tool` finds inside, and who answers it.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use super::snapshots::Snapshots;
+use crate::sandbox::{Root, Sandbox, TOOL_DIR};
+use crate::stack::Stack;
+use crate::tool::{Request, Server};
+
+/// What a build's requests are answered with.
+pub(super) struct Tools {
+    dir: PathBuf,
+    snapshots: Arc<Snapshots>,
+    /// While something is compiled.
+    server: Option<Server>,
+}
+
+impl Tools {
+    /// Makes the directory that builds see as [`TOOL_DIR`]. `kept` is where the app's snapshots
+    /// stay; without it they end with the build.
+    pub fn new(
+        sandbox: &Sandbox,
+        root: &mut Root,
+        scratch: &Path,
+        kept: Option<&Path>,
+        stack: &Stack,
+    ) -> Result<Self> {
+        let dir = scratch.join("tool");
+        let snapshots =
+            kept.map_or_else(|| scratch.join("snapshots"), |kept| kept.join("snapshots"));
+        let snapshots =
+            Snapshots::open(&snapshots, stack.key()).context("opening the snapshots")?;
+        let shown = show(sandbox, &dir, stack, snapshots.trees());
+        root.show_tools(&dir, &shown.context("preparing the build's tools")?)?;
+        Ok(Self {
+            dir,
+            snapshots: Arc::new(snapshots),
+            server: None,
+        })
+    }
+
+    /// Answers from now on, until it is dropped.
+    pub fn start(&mut self) -> Result<()> {
+        let own = self.snapshots.clone();
+        let inside = format!("{TOOL_DIR}/{SNAPSHOTS}");
+        let handler = move |request, body: &mut dyn Read| match request {
+            Request::CacheRestore { key } => own.find(&key, &inside),
+            Request::CacheSave { key } => own.save(&key, body),
+        };
+        let server = Server::start(&self.dir, Arc::new(handler));
+        self.server = Some(server.context("listening for the build")?);
+        Ok(())
+    }
+}
+
+impl Drop for Tools {
+    fn drop(&mut self) {
+        drop(self.server.take());
+        if let Err(error) = self.snapshots.sweep() {
+            tracing::warn!(%error, "old snapshots stay behind");
+        }
+    }
+}
+
+const SNAPSHOTS: &str = "snapshots";
+
+/// Runs the binary with the libraries that it was started with, on a stack that may have others.
+const STARTER: &str =
+    "#!/bin/sh\nexec DIR/lib/LOADER --library-path DIR/lib DIR/lib/slugline \"$@\"\n";
+
+/// Makes the tools' directory with its mount points; gives what is to be mounted on them.
+fn show(
+    sandbox: &Sandbox,
+    dir: &Path,
+    stack: &Stack,
+    trees: PathBuf,
+) -> io::Result<Vec<(PathBuf, String)>> {
+    for name in ["", "bin", "lib", SNAPSHOTS] {
+        let made = dir.join(name);
+        fs::create_dir(&made)?;
+        fs::set_permissions(&made, Permissions::from_mode(0o755))?;
+    }
+    let program = program(sandbox.helper(), dir)?;
+    let libraries = match &stack.image {
+        Some(_) => libraries()?,
+        None => Vec::new(),
+    };
+    let loader = libraries.iter().find_map(|path| {
+        let name = path.file_name()?.to_str()?;
+        name.starts_with("ld-").then(|| name.to_owned())
+    });
+    let mut shown = vec![(trees, SNAPSHOTS.to_owned())];
+    let Some(loader) = loader else {
+        // On the host's own stack, or without libraries, it runs as it is.
+        fs::write(dir.join("bin/slugline"), "")?;
+        shown.push((program, "bin/slugline".to_owned()));
+        return Ok(shown);
+    };
+    let starter = dir.join("bin/slugline");
+    fs::write(
+        &starter,
+        STARTER.replace("DIR", TOOL_DIR).replace("LOADER", &loader),
+    )?;
+    fs::set_permissions(&starter, Permissions::from_mode(0o755))?;
+    let named = libraries.into_iter().filter_map(|path| {
+        let name = path.file_name()?.to_str()?.to_owned();
+        Some((path, name))
+    });
+    for (path, name) in named.chain([(program, "slugline".to_owned())]) {
+        fs::write(dir.join("lib").join(&name), "")?;
+        shown.push((path, format!("lib/{name}")));
+    }
+    Ok(shown)
+}
+
+/// The file of our own binary, fit to be run by another user: its own, or a copy where that was
+/// replaced or is closed to others.
+fn program(helper: &Path, dir: &Path) -> io::Result<PathBuf> {
+    let same = |path: &Path| {
+        let (path, running) = (fs::metadata(path)?, fs::metadata(helper)?);
+        let same = (path.dev(), path.ino()) == (running.dev(), running.ino());
+        io::Result::Ok(same && path.permissions().mode() & 0o005 == 0o005)
+    };
+    if let Ok(path) = fs::canonicalize(helper)
+        && same(&path).unwrap_or(false)
+    {
+        return Ok(path);
+    }
+    let copy = dir.join("program");
+    fs::copy(helper, &copy)?;
+    fs::set_permissions(&copy, Permissions::from_mode(0o755))?;
+    Ok(copy)
+}
+
+/// The shared libraries that this process runs with, the loader among them.
+fn libraries() -> io::Result<Vec<PathBuf>> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let paths = maps
+        .lines()
+        .filter_map(|line| line.find('/').map(|at| &line[at..]));
+    let mut paths = paths
+        .filter(|path| path.contains(".so"))
+        .map(PathBuf::from)
+        .filter(|path| path.is_file())
+        .collect::<Vec<_>>();
+    paths.sort();
+    paths.dedup();
+    Ok(paths)
+}

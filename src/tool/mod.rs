@@ -1,0 +1,164 @@
+//! How a build speaks to the server's side: `slugline buildpack-tool` inside, a socket between.
+//!
+//! A client connects to [`SOCKET`] and sends one request, a line of JSON; the answer is one line,
+//! too. A request that carries files has them behind its line in chunks, each with its length
+//! before it, the last of length zero: what a killed client leaves is never taken for the whole.
+//! The server takes clients for hostile: lines, chunks, connections and waiting are limited, and
+//! what a request may reach is the handler's to decide, which knows whose build it serves.
+
+mod chunks;
+mod client;
+mod server;
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+pub use chunks::{Chunks, ChunksReader};
+pub use client::{Files, call};
+pub use server::{Handler, Server};
+
+/// The version of the protocol; a client of another one is refused.
+pub const VERSION: u32 = 1;
+
+/// The socket's name in the directory that builds see.
+pub const SOCKET: &str = "tool.sock";
+
+/// Longest line, its end included.
+pub const LINE_LIMIT_BYTES: u64 = 16 << 10;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Request {
+    /// Where the snapshot is that was saved under a key.
+    CacheRestore { key: Key },
+    /// Keep the tree that follows, a tar, under a key.
+    CacheSave { key: Key },
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// The path, inside, of a tree that is not to be changed.
+    Found { path: String },
+    /// There is nothing under that key.
+    Missing,
+    /// The tree is kept.
+    Saved { digest: Digest },
+    /// It cannot be done; the words are for a person.
+    Refused { message: String },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Versioned<T> {
+    version: u32,
+    #[serde(flatten)]
+    body: T,
+}
+
+/// A key of a snapshot: 1 to 200 letters, digits and `. _ - : / @ +`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Key(String);
+
+/// Why a text is no key.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a key has 1 to 200 letters, digits and . _ - : / @ +")]
+pub struct KeyError;
+
+/// Why no answer came.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Outside of a build there is nobody to ask.
+    #[error("there is no build to serve: {socket} is not there")]
+    NoServer { socket: String, source: io::Error },
+    /// What was to be sent could not be read.
+    #[error("reading what is to be sent")]
+    Files(#[source] io::Error),
+    #[error("asking the server")]
+    Io(#[source] io::Error),
+    #[error("the server's answer is none: {reason}")]
+    Answer { reason: String },
+}
+
+impl Key {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Key {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/@+".contains(&byte);
+        if (1..=200).contains(&text.len()) && text.bytes().all(plain) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(KeyError)
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = KeyError;
+
+    fn try_from(text: String) -> Result<Self, KeyError> {
+        text.parse()
+    }
+}
+
+impl From<Key> for String {
+    fn from(key: Key) -> Self {
+        key.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_plain() {
+        for text in ["a", "npm:0123", "node_modules/x@1+y", &"k".repeat(200)] {
+            assert!(text.parse::<Key>().is_ok(), "{text}");
+        }
+        for text in ["", "a b", "a\n", "ä", "a\0", &"k".repeat(201)] {
+            assert!(text.parse::<Key>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_protocol_is_what_it_was() {
+        let request = Versioned {
+            version: VERSION,
+            body: Request::CacheRestore {
+                key: "a".parse().unwrap(),
+            },
+        };
+        assert_eq!(
+            serde_json::to_string(&request).unwrap(),
+            r#"{"version":1,"command":"cache-restore","key":"a"}"#
+        );
+        let answer = Versioned {
+            version: VERSION,
+            body: Answer::Missing,
+        };
+        assert_eq!(
+            serde_json::to_string(&answer).unwrap(),
+            r#"{"version":1,"answer":"missing"}"#
+        );
+    }
+}
