@@ -2,10 +2,11 @@
 //!
 //! The map, from the top; imports go down only, and no two stages import each other:
 //!
-//! - edge: [`cli`], [`http`], [`failure`]
+//! - edge: [`cli`], [`http`], [`router`], [`failure`]
 //! - platform: [`platform`] remembers apps, config vars, builds and releases
 //! - the sentence: [`pipeline`], one build from top to bottom
-//! - stages: [`receive`], [`checkout`], [`detect`], [`compile`], [`pack`], [`store`]
+//! - stages: [`receive`], [`checkout`], [`detect`], [`compile`], [`pack`], [`store`],
+//!   [`dyno`]
 //! - tools: [`fetch`], [`sandbox`], [`tool`]
 //! - vocabulary: [`app`], [`buildpack`], [`config`], [`digest`], [`fault`], [`output`],
 //!   [`procfile`], [`release`], [`slug`], [`stack`]
@@ -18,6 +19,7 @@ pub mod compile;
 pub mod config;
 pub mod detect;
 pub mod digest;
+pub mod dyno;
 pub mod failure;
 pub mod fault;
 pub mod fetch;
@@ -31,6 +33,7 @@ pub mod platform;
 pub mod procfile;
 pub mod receive;
 pub mod release;
+pub mod router;
 pub mod sandbox;
 pub mod slug;
 pub mod stack;

@@ -1,13 +1,10 @@
 //! `slugline demo`: all of it, on this machine, in a temporary directory: a server, a repository
-//! made by real git, a push, the release's process, and an HTTP answer from it.
+//! made by real git, a push, and an HTTP answer from the app at the address that the push has printed.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -15,9 +12,6 @@ use nix::unistd::Pid;
 
 use super::build::Work;
 use super::{environment, machine, print};
-
-/// Longest time from the process's start to its first answer.
-const BOOT_TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// The demo's app.
 const FILES: [(&str, &str); 4] = [
@@ -58,9 +52,10 @@ pub fn run(_args: &Args) -> Result<ExitCode> {
     demo.say("\nThe deploy:")?;
     demo.git(&["push", "slugline", "main"])?;
     demo.slugline(&["releases", "-a", "hello"])?;
-    demo.say("\nThe release's web process:")?;
-    let answer = demo.request()?;
-    demo.say(&format!("  $ curl -i {}\n{answer}", demo.web_url))?;
+    demo.say("\nThe app:")?;
+    demo.slugline(&["ps", "-a", "hello"])?;
+    demo.request()?;
+    demo.slugline(&["logs", "-a", "hello", "-n", "4"])?;
     demo.say(NEXT)?;
     demo.say(&format!("(slugline is {})", demo.binary.display()))?;
     Ok(ExitCode::SUCCESS)
@@ -72,12 +67,11 @@ Next, with an app of your own:
   slugline serve                    in one terminal; then, in your app's repository:
   slugline apps create my-app
   git push slugline main
-  slugline run -a my-app web";
+  slugline logs -a my-app --tail";
 
 struct Demo {
     server: Child,
     url: String,
-    web_port: u16,
     web_url: String,
     binary: PathBuf,
     home: PathBuf,
@@ -101,24 +95,24 @@ impl Demo {
             .stdout(Stdio::piped())
             .spawn()
             .context("starting the server")?;
-        let mut line = String::new();
         let stdout = server
             .stdout
             .take()
             .context("the server's output was piped")?;
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .context("waiting for the server")?;
-        let Some(url) = line.trim().strip_prefix("Slugline listens on ") else {
+        let mut lines = BufReader::new(stdout).lines();
+        let mut after = |beginning: &str| {
+            let line = lines.next()?.ok()?;
+            line.strip_prefix(beginning).map(str::to_owned)
+        };
+        let url = after("Slugline listens on ");
+        let (Some(url), Some(apps)) = (url, after("Apps answer at ")) else {
             let _ = server.kill();
             let _ = server.wait();
             bail!("the server did not start; its message is above");
         };
-        let web_port = free_port()?;
         Ok(Self {
-            url: url.to_owned(),
-            web_port,
-            web_url: format!("http://127.0.0.1:{web_port}/"),
+            url,
+            web_url: apps.replace("NAME", "hello"),
             server,
             binary,
             home,
@@ -190,47 +184,26 @@ impl Demo {
         Ok(())
     }
 
-    /// Starts the release's web process, asks it for `/` and ends it.
-    fn request(&self) -> Result<String> {
-        let arguments = ["run", "-a", "hello", "web"];
-        self.say(&format!(
-            "  $ PORT={} slugline {}",
-            self.web_port,
-            arguments.join(" ")
-        ))?;
-        let mut web = self
-            .command(&self.binary)
-            .args(arguments)
-            .env("PORT", self.web_port.to_string())
-            .stdin(Stdio::null())
-            .spawn()
-            .context("starting the web process")?;
-        let answer = self.poll(&mut web);
-        stop(&mut web);
-        answer
-    }
-
-    fn poll(&self, web: &mut Child) -> Result<String> {
-        let start = Instant::now();
-        loop {
-            if let Ok(mut response) = ureq::get(&self.web_url).call() {
-                let body = response
-                    .body_mut()
-                    .read_to_string()
-                    .context("reading the answer")?;
-                return Ok(format!("HTTP/1.1 {}\n\n{body}", response.status()));
-            }
-            if let Some(status) = web.try_wait().context("watching the web process")? {
-                bail!("the web process ended with {status} before it answered");
-            }
-            if start.elapsed() > BOOT_TIME_LIMIT {
-                bail!(
-                    "the web process did not answer within {} seconds",
-                    BOOT_TIME_LIMIT.as_secs()
-                );
-            }
-            thread::sleep(Duration::from_millis(100));
+    /// Asks the app for `/` at the address that the push has printed.
+    fn request(&self) -> Result<()> {
+        self.say(&format!("  $ curl --include {}", self.web_url))?;
+        let curl = self
+            .command(Path::new("curl"))
+            .args(["--silent", "--show-error", "--include", &self.web_url])
+            .status();
+        match curl {
+            Ok(status) if status.success() => return self.say(""),
+            Ok(status) => bail!("curl ended with {status}"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).context("running curl"),
         }
+        // Not every system looks names below localhost up as curl does.
+        let address = self.web_url.replace("hello.localhost", "127.0.0.1");
+        let request = ureq::get(&address).header("Host", "hello.localhost");
+        let mut response = request.call().context("asking the app")?;
+        let body = response.body_mut().read_to_string();
+        let body = body.context("reading the answer")?;
+        self.say(&format!("HTTP/1.1 {}\n\n{body}\n", response.status()))
     }
 }
 
@@ -238,14 +211,6 @@ impl Drop for Demo {
     fn drop(&mut self) {
         stop(&mut self.server);
     }
-}
-
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
-    Ok(listener
-        .local_addr()
-        .context("looking for a free port")?
-        .port())
 }
 
 /// SIGTERM, and the end waited for.

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -13,8 +14,11 @@ use super::environment;
 use crate::checkout;
 use crate::config::ConfigVars;
 use crate::pipeline::{Limits, Machine};
+use crate::platform::dynos;
 use crate::platform::settings::{self, Settings, stack_of_os_release};
-use crate::sandbox::{Isolation, Network, PROXY_PORT, Policy, Rules, Sandbox, Upstream};
+use crate::sandbox::{
+    Isolation, Limits as BuildLimits, Network, PROXY_PORT, Policy, Rules, Sandbox, Upstream,
+};
 
 /// Where systems keep the certificates that they trust: Debian and its kin, Fedora and its kin, Alpine.
 const CA_BUNDLES: [&str; 3] = [
@@ -74,6 +78,33 @@ pub(super) fn machine(settings: &Settings) -> Result<Machine> {
             slug_warning_bytes: settings.slug_warning_bytes,
             checkout: checkout::Limits::default(),
         },
+    })
+}
+
+/// How dynos run.
+pub(super) fn dynos(settings: &Settings) -> Result<dynos::Options> {
+    let limits = &settings.dyno_limits;
+    let policy = Policy {
+        limits: BuildLimits {
+            // Memory over the limit is told first; twice as much ends the dyno.
+            memory_bytes: limits.memory_bytes.saturating_mul(2),
+            ..limits.clone()
+        },
+        network: settings.dyno_network,
+        ..policy(settings)?
+    };
+    let env = match settings.dyno_network {
+        Network::Proxy => proxy_env().collect(),
+        _ => Vec::new(),
+    };
+    Ok(dynos::Options {
+        sandbox: sandbox().with(policy),
+        env,
+        boot_time: settings.boot_timeout,
+        stop_time: settings.stop_timeout,
+        memory_bytes: limits.memory_bytes,
+        first_delay: Duration::from_secs(1),
+        longest_delay: Duration::from_secs(300),
     })
 }
 
@@ -140,16 +171,21 @@ fn build_env(settings: &Settings) -> Result<ConfigVars> {
         }
     }
     if settings.network == Network::Proxy && settings.isolation != Isolation::Off {
-        let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
-        for name in PROXY_VARIABLES {
-            env.set(name, &proxy)?;
-        }
-        for name in ["NO_PROXY", "no_proxy"] {
-            env.set(name, "localhost,127.0.0.1,::1")?;
+        for (name, value) in proxy_env() {
+            env.set(&name, &value)?;
         }
         env.set(JVM_OPTIONS, &(jvm + &jvm_options()))?;
     }
     Ok(env)
+}
+
+/// What tells tools of our proxy.
+fn proxy_env() -> impl Iterator<Item = (String, String)> {
+    let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
+    let through = PROXY_VARIABLES.map(|name| (name.to_owned(), proxy.clone()));
+    let around = ["NO_PROXY", "no_proxy"];
+    let around = around.map(|name| (name.to_owned(), "localhost,127.0.0.1,::1".to_owned()));
+    through.into_iter().chain(around)
 }
 
 /// Every JVM reads this variable, whatever starts it.

@@ -22,9 +22,11 @@ mod gc;
 mod git;
 mod git_credential;
 mod interrupt;
+mod logs;
 pub(crate) mod machine;
 mod pins;
 mod print;
+mod ps;
 mod releases;
 mod report;
 mod rollback;
@@ -87,6 +89,10 @@ enum Command {
     /// Ask the server something, from inside of a build
     #[command(name = "buildpack-tool")]
     BuildpackTool(buildpack_tool::Args),
+    /// Show an app's dynos, scale, restart and stop them
+    Ps(ps::Args),
+    /// Show an app's log
+    Logs(logs::Args),
     /// Show and change an app's buildpacks
     Buildpacks(buildpacks::Args),
     /// List, make and revoke the tokens of a server
@@ -127,6 +133,8 @@ impl Command {
             Self::Builds(args) => builds::run(args, &environment()),
             Self::BuildpackTool(args) => buildpack_tool::run(args),
             Self::Buildpacks(args) => buildpacks::run(args, &environment()),
+            Self::Ps(args) => ps::run(args, &environment()),
+            Self::Logs(args) => logs::run(args, &environment()),
             Self::Token(args) => token::run(args, &environment()),
             Self::GitCredential(args) => git_credential::run(args, &environment()),
             Self::Gc(args) => gc::run(args, &environment()),
@@ -264,6 +272,12 @@ mod tests {
             "stack:import small rootfs.tar",
             "stack remove small",
             "token",
+            "ps",
+            "ps -a hello --json",
+            "ps:scale web=2 worker+1 -a hello",
+            "ps:restart web.1",
+            "ps:kill web",
+            "logs -a hello -n 20 --tail --source app --dyno web.1",
             "token create laptop",
             "token revoke laptop",
             "gc",
@@ -295,6 +309,9 @@ mod tests {
             "apps set hello --build-dir elsewhere",
             "builds cache",
             "rollback x",
+            "ps scale web",
+            "ps stop",
+            "logs --source other",
             "token create",
             "git-credential",
             "apps --json create",

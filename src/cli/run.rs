@@ -26,6 +26,7 @@ use super::interrupt::on_interrupt;
 use super::{machine, print};
 use crate::config::ConfigVars;
 use crate::digest::{Digest, Hashing};
+use crate::dyno::{self, login};
 use crate::pack;
 use crate::platform::stacks::StackError;
 use crate::procfile::Procfile;
@@ -35,9 +36,6 @@ use crate::stack::StackName;
 
 /// How long a process may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
-
-/// The `PATH` of dynos. Source: facts on Heroku's runtime, §3.4.
-const RUN_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// Runs a process of a slug or of an app's current release.
 #[derive(Debug, clap::Args)]
@@ -160,7 +158,7 @@ fn start(args: &Args, running: &Running) -> Result<ExitCode> {
         runnable.config.set(name, value)?;
     }
     let name = name.unwrap_or("web");
-    let (command, dyno) = if args.command.is_empty() {
+    let (command, name) = if args.command.is_empty() {
         let known = || runnable.types.keys().cloned().collect();
         let command = runnable.types.get(name).ok_or_else(|| RunError::NoType {
             name: name.to_owned(),
@@ -176,12 +174,12 @@ fn start(args: &Args, running: &Running) -> Result<ExitCode> {
     let slug = File::open(&runnable.slug).with_context(|| runnable.slug.display().to_string())?;
     pack::extract(BufReader::new(running.read(slug)), &root.app())?;
     root.hand_over()?;
-    let web = dyno.starts_with("web.");
+    let web = name.starts_with("web.");
+    let port = web.then(web_port).transpose()?;
+    let term = environment::term().map(|term| ("TERM".to_owned(), term));
     let spec = Spec {
-        argv: ["bash", "--login", "-c", &command]
-            .map(str::to_owned)
-            .to_vec(),
-        env: process_env(&runnable.config, &dyno, web)?,
+        argv: login(&command),
+        env: dyno::environment(&runnable.config, &name, port.as_deref(), term),
         cwd: "/app".to_owned(),
         profile: Profile::Run,
     };
@@ -223,34 +221,15 @@ fn end(helper: u32) {
     });
 }
 
-/// The environment of a process: config vars, and what the platform sets.
-fn process_env(config: &ConfigVars, dyno: &str, web: bool) -> Result<Vec<(String, String)>> {
-    let mut env = BTreeMap::from([
-        ("PATH".to_owned(), RUN_PATH.to_owned()),
-        ("PS1".to_owned(), "~ $ ".to_owned()),
-    ]);
-    if let Some(term) = environment::term() {
-        env.insert("TERM".to_owned(), term);
+/// The port of a web process: the one that was asked for, else a free one, which is told.
+fn web_port() -> Result<String> {
+    if let Some(port) = environment::port() {
+        return Ok(port);
     }
-    env.extend(
-        config
-            .iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-    );
-    env.insert("HOME".to_owned(), "/app".to_owned());
-    env.insert("DYNO".to_owned(), dyno.to_owned());
-    if web {
-        let port = if let Some(port) = environment::port() {
-            port
-        } else {
-            let port = free_port()?;
-            // Where a person or a program looks for it, and apart from the app's own output.
-            print::remark(&format!("PORT={port}: http://127.0.0.1:{port}/"));
-            port
-        };
-        env.insert("PORT".to_owned(), port);
-    }
-    Ok(env.into_iter().collect())
+    let port = free_port()?;
+    // Where a person or a program looks for it, and apart from the app's own output.
+    print::remark(&format!("PORT={port}: http://127.0.0.1:{port}/"));
+    Ok(port)
 }
 
 fn free_port() -> Result<String> {

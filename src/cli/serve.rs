@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::FormatTime;
 
@@ -19,10 +20,12 @@ use crate::failure::explain;
 use crate::http::tls::Certificate;
 use crate::http::{Limits, Server, serve};
 use crate::platform::data::{ADMIN_TOKEN, DataDir, SETTINGS};
+use crate::platform::running::Web;
 use crate::platform::settings::{LogFormat, Settings};
 use crate::platform::token::Secret;
 use crate::platform::{Options, Platform, clock};
 use crate::receive;
+use crate::router::{self, Limits as RouterLimits, Router};
 use crate::store::Bucket;
 
 /// Runs the server until it is stopped.
@@ -47,6 +50,9 @@ pub struct Args {
     /// Begin links with this, where clients reach the server by another name.
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
+    /// Let apps answer here.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub router_listen: Option<SocketAddr>,
     /// Run so many builds at once; more wait.
     #[arg(long, value_name = "N")]
     pub max_builds: Option<usize>,
@@ -67,6 +73,10 @@ impl Args {
             ("tls_cert", path(&self.tls_cert)),
             ("tls_key", path(&self.tls_key)),
             ("public_url", self.public_url.clone()),
+            (
+                "router_listen",
+                self.router_listen.map(|address| address.to_string()),
+            ),
             ("max_builds", self.max_builds.map(|n| n.to_string())),
             (
                 "create_on_push",
@@ -120,7 +130,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .bucket
         .as_ref()
         .map(|url| Bucket::new(url, environment::variables(), runtime.handle().clone()));
+    let (web, sockets) = Sockets::bind(&settings)?;
     let options = Options {
+        dynos: machine::dynos(&settings)?,
+        web,
         bucket: bucket.transpose()?,
         machine,
         max_builds: settings.max_builds,
@@ -135,22 +148,49 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let platform = Arc::new(Platform::open(data, options)?);
     platform.ledger.adopt_token("admin", &admin)?;
-    runtime.block_on(listen(&settings, certificate, platform, &key))?;
+    runtime.block_on(listen(&settings, sockets, certificate, platform, &key))?;
     // Threads that still stream to clients need not hold the exit up.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
+/// The sockets that the server answers on.
+struct Sockets {
+    own: std::net::TcpListener,
+    router: std::net::TcpListener,
+}
+
+impl Sockets {
+    fn bind(settings: &Settings) -> Result<(Web, Self)> {
+        let bind = |address: SocketAddr| -> Result<std::net::TcpListener> {
+            let listener = std::net::TcpListener::bind(address);
+            let listener = listener.with_context(|| format!("listening on {address}"))?;
+            listener
+                .set_nonblocking(true)
+                .context("preparing a socket")?;
+            Ok(listener)
+        };
+        let own = bind(settings.listen)?;
+        let router = bind(settings.router_address())?;
+        let web = Web {
+            domain: settings.domain.clone(),
+            port: router.local_addr().context("asking for the port")?.port(),
+        };
+        Ok((web, Self { own, router }))
+    }
+}
+
 async fn listen(
     settings: &Settings,
+    sockets: Sockets,
     certificate: Option<Arc<Certificate>>,
     platform: Arc<Platform>,
     key: &str,
 ) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
-    let listener = TcpListener::bind(settings.listen).await;
-    let listener = listener.with_context(|| format!("listening on {}", settings.listen))?;
+    let listener = TcpListener::from_std(sockets.own).context("preparing a socket")?;
+    let router_listener = TcpListener::from_std(sockets.router).context("preparing a socket")?;
     let address = listener.local_addr().context("asking for the port")?;
     tracing::info!(data = %platform.data.path().display(), stack = %platform.options.machine.stack, "started");
     let limits = Limits {
@@ -167,20 +207,48 @@ async fn listen(
         "http"
     };
     // Nobody need read it; programs that start a server wait for this line.
-    let _ = print::print(format!("Slugline listens on {scheme}://{address}\n"));
-    let mut server = Server::new(platform, key, environment::git()?, address)
+    let apps = platform.web_url("NAME");
+    let _ = print::print(format!(
+        "Slugline listens on {scheme}://{address}\nApps answer at {apps}\n"
+    ));
+    let starting = platform.clone();
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = starting.start_dynos() {
+            tracing::error!(error = format!("{error:#}"), "no dyno could be started");
+        }
+    });
+    let router = Router::new(
+        platform.dynos.routes().clone(),
+        platform.streams.clone(),
+        RouterLimits::default(),
+    );
+    let (stop, mut stopped) = watch::channel(());
+    let routing = tokio::spawn(router::serve(
+        router_listener,
+        Arc::new(router),
+        async move {
+            // Both when it is told and when the teller is gone.
+            let _ = stopped.changed().await;
+        },
+    ));
+    let mut server = Server::new(platform.clone(), key, environment::git()?, address)
         .with_limits(limits)
         .with_public_url(public_url);
     if let Some(certificate) = certificate {
         server = server.with_tls(certificate)?;
     }
-    serve(listener, Arc::new(server), async move {
+    let ended = serve(listener, Arc::new(server), async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     })
-    .await
+    .await;
+    drop(stop);
+    routing.await.context("ending the router")??;
+    let stopping = tokio::task::spawn_blocking(move || platform.dynos.stop_all());
+    stopping.await.context("stopping the dynos")?;
+    ended
 }
 
 /// Times in the ledger's form.

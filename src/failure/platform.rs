@@ -12,6 +12,7 @@ use crate::output::Failure;
 use crate::platform::data::DataError;
 use crate::platform::ledger::LedgerError;
 use crate::platform::queue::Left;
+use crate::platform::running::FormationError;
 use crate::platform::settings::SettingsError;
 use crate::platform::stacks::StackError;
 use crate::release;
@@ -36,6 +37,8 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
         api(error)
     } else if let Some(error) = error.downcast_ref::<DataError>() {
         data(error)
+    } else if let Some(error) = error.downcast_ref::<FormationError>() {
+        formation(error)
     } else if let Some(error) = error.downcast_ref::<Left>() {
         left(error)
     } else if let Some(error) = error.downcast_ref::<SettingsError>() {
@@ -138,6 +141,26 @@ fn data(error: &DataError) -> Draft {
         DataError::Locked { .. } => Draft::caller("data_locked", sentence(error))
             .remedy("Stop that server, or choose another directory with --data."),
         DataError::Io { .. } => machine("The data directory cannot be used.", error),
+    }
+}
+
+fn formation(error: &FormationError) -> Draft {
+    match error {
+        FormationError::NoType { known, .. } => {
+            let draft = Draft::caller("not_found", sentence(error));
+            if known.is_empty() {
+                draft.remedy("Deploy first: git push slugline main.")
+            } else {
+                draft
+                    .found(format!("There are: {}.", known.join(", ")))
+                    .remedy("Name one of them, or add it to the Procfile and deploy.")
+            }
+        }
+        FormationError::TooMany { .. } => {
+            Draft::caller("invalid_params", sentence(error)).remedy("Choose a smaller number.")
+        }
+        FormationError::NoDyno { .. } => Draft::caller("not_found", sentence(error))
+            .remedy("`slugline ps` lists the dynos, `slugline ps scale` starts more."),
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! One function a resource's verb; each is blocking and is called on a blocking thread.
 
+mod dynos;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::header::HOST;
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, StatusCode};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -200,6 +202,24 @@ impl Call<'_> {
             ["apps", app, "builds"] if post => created(self.create_build(app)?),
             ["apps", app, "builds", build] if get => ok(self.one_build(app, build)?),
             ["apps", app, "builds", build] if delete => ok(self.cancel_build(app, build)?),
+            ["apps", app, "formation"] if get => ok(self.formation(app)?),
+            ["apps", app, "formation"] if change => ok(self.scale(app, None)?),
+            ["apps", app, "formation", kind] if change => ok(self.scale(app, Some(kind))?),
+            ["apps", app, "dynos"] if get => ok(self.dynos(app)?),
+            ["apps", app, "dynos"] if delete => accepted(self.restart(app, None)?),
+            ["apps", app, "dynos", dyno] if get => return Ok(self.dyno(app, dyno)?.map(ok)),
+            ["apps", app, "dynos" | "formations", which] if delete => {
+                accepted(self.restart(app, Some(which))?)
+            }
+            [
+                "apps",
+                app,
+                "dynos" | "formations",
+                which,
+                "actions",
+                "stop",
+            ] if post => accepted(self.stop(app, which)?),
+            ["apps", app, "log-sessions"] if post => created(self.create_log_session(app)?),
             ["apps", app, "slugs", slug] if get => ok(self.slug(app, slug)?),
             ["apps", app, "sources"] if post => {
                 self.app(app)?;
@@ -252,7 +272,8 @@ impl Call<'_> {
     }
 
     fn show_app(&self, app: &App) -> Value {
-        resources::app(&self.site(), app, None)
+        let web_url = self.server.platform.web_url(app.name.as_str());
+        resources::app(&self.site(), app, None, &web_url)
     }
 
     fn create_app(&self) -> Result<Value> {
@@ -385,11 +406,12 @@ impl Call<'_> {
             }),
         };
         let changes = fields.iter().map(change).collect::<Result<Vec<_>, _>>()?;
-        self.server
-            .platform
-            .ledger
-            .set_config(&app.id, &changes, &self.token.name)?;
-        let config = self.server.platform.ledger.config(&app.id)?;
+        let platform = &self.server.platform;
+        let user = &self.token.name;
+        if let Some(release) = platform.ledger.set_config(&app.id, &changes, user)? {
+            platform.run_release(&app, &release);
+        }
+        let config = platform.ledger.config(&app.id)?;
         Ok(resources::config_vars(&config))
     }
 
@@ -441,6 +463,7 @@ impl Call<'_> {
             }
             _ => return Err(ApiError::ReleaseOf.into()),
         };
+        self.server.platform.run_release(&app, &release);
         Ok(resources::release(&app, &release))
     }
 
@@ -518,6 +541,29 @@ impl Call<'_> {
         Ok(resources::slug(&slug, &url))
     }
 
+    /// The stream's address says what is wanted of it. Clients name a dyno in two ways.
+    fn create_log_session(&self, app: &str) -> Result<Value> {
+        let app = self.app(app)?;
+        let mut url = self.link("GET", &format!("/logs/{}", app.id));
+        if let Some(lines) = self.body["lines"].as_u64() {
+            url = format!("{url}&lines={lines}");
+        }
+        if self.body["tail"].as_bool() == Some(true) {
+            url += "&tail=true";
+        }
+        let dyno = match self.text("dyno")? {
+            Some(dyno) => Some(dyno),
+            None => self.text("dyno_name")?,
+        };
+        for (name, value) in [("dyno", dyno), ("source", self.text("source")?)] {
+            if let Some(value) = value {
+                let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
+                url = format!("{url}&{name}={value}");
+            }
+        }
+        Ok(resources::log_session(&url))
+    }
+
     fn create_source(&self) -> Result<Value> {
         let source = self.server.platform.ledger.create_source()?;
         let path = format!("/sources/{}", source.id);
@@ -554,6 +600,10 @@ impl Call<'_> {
 
 fn ok(document: Value) -> Answer {
     (StatusCode::OK, document)
+}
+
+fn accepted(document: Value) -> Answer {
+    (StatusCode::ACCEPTED, document)
 }
 
 fn created(document: Value) -> Answer {

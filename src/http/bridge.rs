@@ -127,6 +127,18 @@ impl BodyWriter {
     }
 }
 
+impl BodyWriter {
+    /// Sends a piece from async code; says whether the client still takes them.
+    pub async fn send(&self, text: String) -> bool {
+        text.is_empty() || self.chunks.send(Bytes::from(text)).await.is_ok()
+    }
+
+    /// Waits until the client has left.
+    pub async fn left(&self) {
+        self.chunks.closed().await;
+    }
+}
+
 /// Switches a response's keep-alives off.
 pub struct KeepAlive(Arc<AtomicBool>);
 

@@ -13,6 +13,7 @@ mod fetch;
 mod git;
 mod idle;
 mod limits;
+mod logs;
 mod push;
 mod reply;
 mod signed;
@@ -280,6 +281,7 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Reply {
         (&Method::GET, ["builds", id, "output"]) => {
             streams::build_output(&server, id, &request).await
         }
+        (&Method::GET, ["logs", app]) => logs::read(&server, app, &request).await,
         (&Method::GET, ["blobs", digest]) => streams::blob(&server, digest, &request).await,
         (&Method::GET, ["sources", id]) => streams::read_source(&server, id, &request).await,
         (&Method::PUT, ["sources", id]) => streams::write_source(&server, id, request).await,

@@ -19,7 +19,7 @@ use crate::store;
 const SOURCE_LIMIT_BYTES: u64 = 1 << 30;
 
 /// Whether the request carries a signature or a token of its own.
-async fn allowed<B>(server: &Server, request: &Request<B>) -> bool {
+pub(super) async fn allowed<B>(server: &Server, request: &Request<B>) -> bool {
     let uri = request.uri();
     let signed = server.signer.allows(
         request.method().as_str(),
@@ -29,7 +29,7 @@ async fn allowed<B>(server: &Server, request: &Request<B>) -> bool {
     signed || matches!(auth::token(server, request).await, Ok(Some(_)))
 }
 
-fn refused() -> Reply {
+pub(super) fn refused() -> Reply {
     text(
         StatusCode::FORBIDDEN,
         "This link is not valid, or has expired. Ask for the resource again to get a new one.",

@@ -9,7 +9,7 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 
 use super::Platform;
-use super::deploy::{Job, announce};
+use super::deploy::Job;
 use super::ledger::{App, Build, Deploy, SourceKind};
 use super::push::other_pushes;
 use super::scratch::Scratch;
@@ -106,6 +106,7 @@ impl Platform {
             source: Source::Archive(Box::new(reader)),
             version: request.version,
             buildpacks: request.buildpacks,
+            user: &record.user,
             cancel,
         };
         let built = self.build(&record.id, job, out)?;
@@ -129,7 +130,7 @@ impl Platform {
         };
         self.pin(app, &built);
         // The release is made, whether or not its log can be written.
-        let _ = announce(app, &deployed.release, &built.record, out);
+        let _ = self.launch(app, &deployed.release, &built.record, out);
         Ok(())
     }
 }

@@ -18,6 +18,8 @@ impl Platform {
         let app = self.ledger.create_app_of(name, format, user)?;
         receive::init(&self.data.repository(&app.id), format.hash())
             .context("making the app's repository")?;
+        // Its address is known from now on, though nothing answers yet.
+        self.dynos.of(&app.id, app.name.as_str());
         tracing::info!(app = %app.name, id = app.id, "app created");
         Ok(app)
     }
@@ -61,6 +63,7 @@ impl Platform {
             .of(&app.id)
             .enter(&Cancel::default(), |_| Ok(()))?;
         let builds = self.ledger.builds(&app.id)?;
+        self.dynos.remove(&app.id);
         {
             // While a build is under way its slug may be stored and not yet recorded, under the
             // same digest as one of these: then they stay until the next start.
@@ -77,6 +80,8 @@ impl Platform {
         for build in builds {
             self.logs.remove(&build.id);
         }
+        self.streams.remove(&app.id);
+        self.forget_unpacked();
         tracing::info!(app = %app.name, id = app.id, "app destroyed");
         Ok(())
     }

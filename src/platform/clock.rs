@@ -25,6 +25,15 @@ pub fn system_now() -> SystemTime {
     SystemTime::now()
 }
 
+/// The time now, for lines of logs.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "lines of logs carry times; nothing that a build makes does"
+)]
+pub fn precise() -> Timestamp {
+    Timestamp::now()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,7 +35,7 @@ pub const STACKS: &str = "stacks";
 /// The file with the server's options.
 pub const SETTINGS: &str = "slugline.yml";
 
-const DIRECTORIES: [&str; 8] = [
+const DIRECTORIES: [&str; 11] = [
     "repositories",
     "slugs",
     "caches",
@@ -44,6 +44,9 @@ const DIRECTORIES: [&str; 8] = [
     "sources",
     STACKS,
     "scratch",
+    "app-logs",
+    "dynos",
+    "unpacked",
 ];
 
 impl DataDir {
@@ -116,6 +119,21 @@ impl DataDir {
     /// The logs of builds.
     pub fn logs(&self) -> PathBuf {
         self.path.join("logs")
+    }
+
+    /// The logs of apps.
+    pub fn app_logs(&self) -> PathBuf {
+        self.path.join("app-logs")
+    }
+
+    /// Where dynos write, as long as they run.
+    pub fn dynos(&self) -> PathBuf {
+        self.path.join("dynos")
+    }
+
+    /// Unpacked slugs, by digest.
+    pub fn unpacked(&self) -> PathBuf {
+        self.path.join("unpacked")
     }
 
     /// Where sources are uploaded to.

@@ -6,13 +6,12 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::Platform;
-use super::ledger::{App, Build, ReleaseRow, Slug};
+use super::ledger::{App, Build, Slug};
 use super::scratch::Scratch;
 use crate::buildpack::Reference;
 use crate::output::Output;
 use crate::pipeline::{self, Built, Source};
 use crate::sandbox::{Cancel, Traffic, Watch};
-use crate::slug::SlugRecord;
 
 /// Slugs of the store that a build may copy from besides the app's own last one: each costs it some
 /// milliseconds to look into.
@@ -24,6 +23,8 @@ pub(super) struct Job<'a> {
     pub source: Source<'a>,
     pub version: Option<String>,
     pub buildpacks: Vec<Reference>,
+    /// The name of the token that asked for it.
+    pub user: &'a str,
     pub cancel: &'a Cancel,
 }
 
@@ -42,6 +43,8 @@ impl Platform {
 
     /// Waits for a turn and builds.
     pub(super) fn build(&self, id: &str, job: Job<'_>, out: &mut Output<'_>) -> Result<Built> {
+        let app_id = &job.app.id;
+        self.say(app_id, &format!("Build started by user {}", job.user));
         let traffic = Traffic::default();
         let built = self.with_turn(job, out, |build, machine, watch, out| {
             let mut machine = machine.clone();
@@ -52,7 +55,12 @@ impl Platform {
         if let Err(error) = self.ledger.set_contacts(id, &traffic.contacts()) {
             tracing::error!(build = id, %error, "a build's contacts are not recorded");
         }
-        built
+        let built = built?;
+        self.say(app_id, "Build succeeded");
+        // Before the release is made, so that nothing but the dyno's own start comes after it.
+        self.unpack(&built.record)
+            .context("unpacking the slug for its dynos")?;
+        Ok(built)
     }
 
     /// Waits for a turn and says what would be built.
@@ -152,6 +160,7 @@ impl Platform {
         let _ = out.failure(&failure);
         let _ = out.problem("");
         let _ = out.problem("Push failed");
+        self.say(&build.app_id, "Build failed -- check your build output");
         if let Err(error) = self.ledger.finish_build_failed(&build.id, &failure) {
             tracing::error!(build = build.id, %error, "a failed build is not recorded");
         }
@@ -173,36 +182,6 @@ pub(super) fn announce_slug(app: &App, slug: &Slug, out: &mut Output<'_>) -> io:
         "Release it with: slugline releases create -a {} --slug {}",
         app.name, slug.id
     ))?;
-    out.line("")?;
-    out.line("Verifying deploy... done.")
-}
-
-/// The lines after a release was made.
-pub(super) fn announce(
-    app: &App,
-    release: &ReleaseRow,
-    record: &SlugRecord,
-    out: &mut Output<'_>,
-) -> io::Result<()> {
-    let types = &record.process_types;
-    out.step("Launching...")?;
-    out.detail(&format!("Released {}", release.version))?;
-    if types.contains_key("release") {
-        out.problem(
-            "The release command of the Procfile was not run: there is no release phase yet.",
-        )?;
-        out.problem(&format!(
-            "Run it with: slugline run -a {} release",
-            app.name
-        ))?;
-    }
-    let what = if types.contains_key("web") {
-        Some("web")
-    } else {
-        types.keys().next().map(String::as_str)
-    };
-    let what = what.map_or_else(|| "-- COMMAND".to_owned(), str::to_owned);
-    out.detail(&format!("Run it with: slugline run -a {} {what}", app.name))?;
     out.line("")?;
     out.line("Verifying deploy... done.")
 }

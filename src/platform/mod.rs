@@ -10,12 +10,15 @@ pub mod clock;
 pub mod collect;
 pub mod data;
 mod deploy;
+pub mod dynos;
 pub mod ledger;
+pub mod log_stream;
 pub mod logs;
 pub mod push;
 pub mod queue;
 mod recover;
 pub mod resources;
+pub mod running;
 mod scratch;
 pub mod settings;
 pub mod stacks;
@@ -24,7 +27,7 @@ pub mod upkeep;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
@@ -37,7 +40,9 @@ use crate::sandbox::Cancel;
 use crate::slug::SlugRecord;
 use crate::store::{Bucket, Store};
 use data::DataDir;
+use dynos::{Dynos, Routes, Unpacked};
 use ledger::Ledger;
+use log_stream::LogStreams;
 use logs::Logs;
 use queue::{AppLocks, Queue};
 use stacks::Stacks;
@@ -53,6 +58,9 @@ pub struct Options {
     pub receive: receive::Limits,
     /// The host's git, which repacks.
     pub git: PathBuf,
+    pub dynos: dynos::Options,
+    /// Where apps answer.
+    pub web: running::Web,
     /// Where a test wants a push to die.
     pub faults: Faults,
     /// Turns an error into what a person reads; the edge knows how.
@@ -64,6 +72,10 @@ pub struct Platform {
     pub ledger: Ledger,
     pub store: Store,
     pub logs: Logs,
+    /// What apps, their router and the platform say.
+    pub streams: LogStreams,
+    pub dynos: Dynos,
+    unpacked: Unpacked,
     pub data: DataDir,
     pub stacks: Stacks,
     pub options: Options,
@@ -85,11 +97,17 @@ impl Platform {
             Some(bucket) => store.with_bucket(bucket),
             None => store,
         };
+        let streams = LogStreams::new(data.app_logs());
+        let routes = Arc::new(Routes::new(&options.web.domain));
+        let dynos = Dynos::new(options.dynos.clone(), streams.clone(), data.dynos(), routes);
         let platform = Self {
             ledger: Ledger::open(&data.ledger())?,
             store,
             logs: Logs::new(data.logs()),
             stacks: Stacks::new(data.stacks(), options.machine.stack.clone()),
+            streams,
+            dynos,
+            unpacked: Unpacked::new(data.unpacked(), options.dynos.sandbox.clone()),
             builds: Queue::new(options.max_builds),
             apps: AppLocks::default(),
             running: Mutex::default(),

@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::Platform;
-use super::deploy::{Job, announce, announce_slug};
+use super::deploy::{Job, announce_slug};
 use super::ledger::{App, Deploy, Intent, RefCommand, RefIntent, SourceKind};
 use super::queue::Left;
 use crate::fault::Step;
@@ -214,6 +214,7 @@ impl Platform {
             },
             version: None,
             buildpacks: Vec::new(),
+            user: release.user,
             cancel: release.cancel,
         };
         let built = self.build(build_id, job, out)?;
@@ -273,7 +274,7 @@ impl Platform {
         // The release is made, whether or not anybody reads of it.
         let _ = trace.phase("release", out);
         let _ = match &released {
-            Some(released) => announce(release.app, released, &built.record, out),
+            Some(released) => self.launch(release.app, released, &built.record, out),
             None => announce_slug(release.app, &slug, out),
         };
         Ok(Moved::Yes)
@@ -299,6 +300,7 @@ impl Platform {
             },
             version: None,
             buildpacks: Vec::new(),
+            user: release.user,
             cancel: release.cancel,
         };
         let planned = self.plan(job, &mut Output::new(progress));

@@ -48,7 +48,9 @@ impl Platform {
                 "marked a build as failed that the last server left"
             );
         }
-        for entry in fs::read_dir(self.data.scratch()).context("reading the scratch directory")? {
+        let scratch = fs::read_dir(self.data.scratch()).context("reading the scratch directory")?;
+        let dynos = fs::read_dir(self.data.dynos()).context("reading the dynos' directory")?;
+        for entry in scratch.chain(dynos) {
             let path = entry?.path();
             if let Err(error) = remove_tree(&path) {
                 tracing::warn!(path = %path.display(), %error, "a build's directory stays behind");

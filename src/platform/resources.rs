@@ -10,7 +10,9 @@
 use serde_json::{Value, json};
 
 use super::collect::{Collected, CollectedRepository};
+use super::dynos::DynoRow;
 use super::ledger::{App, Build, ReleaseRow, Slug, Token};
+use super::running::TypeRow;
 use super::token::Secret;
 use crate::app::AppRoot;
 use crate::buildpack::Reference;
@@ -31,7 +33,7 @@ pub struct Site<'a> {
 }
 
 /// An app. The repository's size is the caller's to measure.
-pub fn app(site: &Site<'_>, app: &App, repo_size_bytes: Option<u64>) -> Value {
+pub fn app(site: &Site<'_>, app: &App, repo_size_bytes: Option<u64>, web_url: &str) -> Value {
     json!({
         "acm": false,
         "archived_at": null,
@@ -58,7 +60,7 @@ pub fn app(site: &Site<'_>, app: &App, repo_size_bytes: Option<u64>) -> Value {
         "stack_env": app.layout.stack_env,
         "team": null,
         "updated_at": app.updated_at.to_string(),
-        "web_url": null,
+        "web_url": web_url,
     })
 }
 
@@ -168,6 +170,52 @@ pub fn buildpack_installations(references: &[Reference]) -> Value {
         json!({ "buildpack": { "name": name, "url": url }, "ordinal": ordinal })
     };
     references.iter().enumerate().map(one).collect()
+}
+
+/// A process type of an app.
+pub fn formation(app: &App, row: &TypeRow) -> Value {
+    json!({
+        "app": { "id": app.id, "name": app.name },
+        "command": row.command,
+        "created_at": app.created_at.to_string(),
+        "dyno_size": named("dyno-size", SIZE),
+        "id": stable_id("formation", &format!("{} {}", app.id, row.kind)),
+        "quantity": row.quantity,
+        "size": SIZE,
+        "type": row.kind,
+        "updated_at": app.updated_at.to_string(),
+    })
+}
+
+/// The one size of dynos that there is.
+const SIZE: &str = "standard-1x";
+
+/// A dyno of an app.
+pub fn dyno(app: &App, row: &DynoRow) -> Value {
+    json!({
+        "app": { "id": app.id, "name": app.name },
+        "attach_url": null,
+        "command": row.command,
+        "created_at": row.since.to_string(),
+        "id": row.id,
+        "name": row.name,
+        "release": { "id": null, "version": row.version },
+        "size": SIZE,
+        "state": row.state.to_string(),
+        "type": row.kind,
+        "updated_at": row.since.to_string(),
+    })
+}
+
+/// A log session, with the address of its lines.
+pub fn log_session(logplex_url: &str) -> Value {
+    let now = super::clock::now().to_string();
+    json!({
+        "created_at": now,
+        "id": uuid::Uuid::new_v4().to_string(),
+        "logplex_url": logplex_url,
+        "updated_at": now,
+    })
 }
 
 /// Config vars, as a flat object.
@@ -303,7 +351,12 @@ mod tests {
 
     #[test]
     fn apps() {
-        insta::assert_snapshot!(pretty(&app(&SITE, &an_app(), Some(567))));
+        insta::assert_snapshot!(pretty(&app(
+            &SITE,
+            &an_app(),
+            Some(567),
+            "http://demo.localhost:7080/"
+        )));
     }
 
     #[test]

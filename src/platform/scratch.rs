@@ -1,4 +1,4 @@
-//! A build's working directory, removed off the critical path.
+//! The working directory of a build or a dyno, removed off the critical path.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,15 +6,13 @@ use std::thread;
 
 use crate::sandbox::remove_tree;
 
-/// A directory for one build; dropping it removes it in the background, and what a killed server
+/// A directory for one build or dyno; dropping it removes it in the background, and what a killed server
 /// leaves is removed at the next start.
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
     pub(super) fn create(parent: &Path) -> io::Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("build-")
-            .tempdir_in(parent)?;
+        let dir = tempfile::Builder::new().prefix("run-").tempdir_in(parent)?;
         Ok(Self(dir.keep()))
     }
 

@@ -1,15 +1,20 @@
 //! A helper that was started, and what is bound to its life: the guard, the proxy, the order's file.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
+use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+use super::door::Door;
 use super::guard::{End, Guard};
 use super::heard::Heard;
 use super::limits::Limits;
 use super::network::proxy::Proxy;
+use super::processes::Usage;
 use super::stream::Exit;
 use super::{Error, helper};
 
@@ -20,6 +25,7 @@ pub struct Launch {
     pub(super) order: PathBuf,
     /// With the limits that it watches; a build has one.
     pub(super) guard: Option<(Guard, Limits)>,
+    pub(super) door: Option<Arc<Door>>,
     /// Serves for as long as the command may run.
     pub(super) _proxy: Option<Proxy>,
     pub(super) heard: Heard,
@@ -29,6 +35,16 @@ impl Launch {
     /// The helper's process id, for passing signals on: it hands SIGTERM to all processes inside.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The way into a dyno's own network; none where it has the host's.
+    pub fn door(&self) -> Option<Arc<Door>> {
+        self.door.clone()
+    }
+
+    /// What its processes have in memory that is no file's: shared pages count for each.
+    pub fn memory_bytes(&self) -> u64 {
+        Usage::of(Path::new("/proc"), self.child.id().cast_signed()).private_bytes
     }
 
     /// Kills all of it at once.
@@ -42,12 +58,28 @@ impl Launch {
     /// # Errors
     /// The sandbox could not be made: [`Error::Refused`].
     pub fn wait(mut self) -> Result<Exit, Error> {
+        self.look(WaitPidFlag::empty())?
+            .ok_or_else(|| Error::io(&self.order)(io::ErrorKind::Interrupted.into()))
+    }
+
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// As [`Launch::wait`].
+    pub fn try_wait(&mut self) -> Result<Option<Exit>, Error> {
+        self.look(WaitPidFlag::WNOHANG)
+    }
+
+    fn look(&mut self, how: WaitPidFlag) -> Result<Option<Exit>, Error> {
         // The guard may still kill it, so it stays a zombie until the guard has ended.
         let id = Pid::from_raw(self.child.id().cast_signed());
-        let ended = waitid(Id::Pid(id), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
-        let how = match ended.map_err(|errno| Error::io(&self.order)(errno.into()))? {
-            WaitStatus::Exited(_, 0) => End::Well,
-            _ => End::Badly,
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | how;
+        let how = match waitid(Id::Pid(id), flags) {
+            Ok(WaitStatus::StillAlive) => return Ok(None),
+            // Or reaped before: its status is kept.
+            Ok(WaitStatus::Exited(_, 0)) | Err(Errno::ECHILD) => End::Well,
+            Ok(_) => End::Badly,
+            Err(errno) => return Err(Error::io(&self.order)(errno.into())),
         };
         let guarded = self
             .guard
@@ -56,25 +88,14 @@ impl Launch {
         let status = self.child.wait().map_err(Error::io(&self.order))?;
         let exit = self.ended(status)?;
         let Some((seen, limits)) = guarded.filter(|_| !exit.is_success()) else {
-            return Ok(exit);
+            return Ok(Some(exit));
         };
         match seen.or_else(|| self.heard.limit(exit)) {
             Some(limit) => Err(Error::Limit {
                 limit,
                 value: limits.of(limit),
             }),
-            None => Ok(exit),
-        }
-    }
-
-    /// Whether it has ended.
-    ///
-    /// # Errors
-    /// As [`Launch::wait`].
-    pub fn try_wait(&mut self) -> Result<Option<Exit>, Error> {
-        match self.child.try_wait().map_err(Error::io(&self.order))? {
-            Some(status) => self.ended(status).map(Some),
-            None => Ok(None),
+            None => Ok(Some(exit)),
         }
     }
 

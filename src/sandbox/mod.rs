@@ -11,8 +11,10 @@
 //! [`Profile`]'s and the [`Policy`]'s choice.
 
 mod attacks;
+mod base;
 mod cgroup;
 mod disk;
+mod door;
 mod enforced;
 mod guard;
 mod heard;
@@ -32,7 +34,7 @@ mod user;
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -42,6 +44,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 pub use attacks::{Attack, Outcome};
+pub use base::Base;
+pub use door::Door;
 pub use helper::helper_main;
 pub use launch::Launch;
 pub use level::Level;
@@ -49,7 +53,7 @@ pub use limits::{Limit, Limits};
 pub use network::{Contact, Network, PROXY_PORT, Place, Rules, Traffic, Upstream};
 pub use refusal::{Cause, cause_of_refusal};
 pub use remove::remove_tree;
-pub use root::{Root, TOOL_DIR};
+pub use root::{Layering, Root, TOOL_DIR};
 pub use stream::{Ended, Exit};
 pub use user::INNER_ID;
 
@@ -135,6 +139,17 @@ pub enum Profile {
     Build,
     /// A process of a finished slug, on the caller's network and without a build's limits.
     Run,
+    /// The same on a server: the policy's limits and network, with a door into it.
+    Dyno,
+}
+
+/// Where a dyno's standard input, output and error go.
+#[derive(Debug)]
+pub struct Streams {
+    /// None is empty.
+    pub input: Option<OwnedFd>,
+    pub output: OwnedFd,
+    pub error: OwnedFd,
 }
 
 /// One command to run inside a [`Root`].
@@ -270,6 +285,29 @@ impl Sandbox {
         }
     }
 
+    /// Takes a tree for dynos to be run over.
+    ///
+    /// # Errors
+    /// As [`Sandbox::root`].
+    pub fn base(&self, dir: &Path) -> Result<Base, Error> {
+        Base::adopt(self.level()?, dir)
+    }
+
+    /// Makes a root directory that shows a base at `/app`, on a stack where one is given; see
+    /// [`Layering`].
+    ///
+    /// # Errors
+    /// As [`Sandbox::root_on`].
+    pub fn root_over(
+        &self,
+        dir: &Path,
+        base: &Base,
+        how: Layering,
+        stack: Option<&Path>,
+    ) -> Result<Root, Error> {
+        Root::over(self.level()?, dir, base, how, stack)
+    }
+
     /// As [`Sandbox::probe`], for who wants to build or run what was built.
     ///
     /// # Errors
@@ -309,6 +347,33 @@ impl Sandbox {
         }
     }
 
+    /// Tries in `scratch` how roots can get a writable `/app` here.
+    ///
+    /// # Errors
+    /// As [`Sandbox::probe`].
+    pub fn layering(&self, scratch: &Path) -> Result<Layering, Error> {
+        let dir = tempfile::Builder::new()
+            .prefix("probe-")
+            .tempdir_in(scratch)
+            .map_err(Error::io(scratch))?;
+        let path = dir.path().join("base");
+        fs::create_dir(&path).map_err(Error::io(&path))?;
+        let base = self.base(&path)?;
+        let root = self.root_over(&dir.path().join("root"), &base, Layering::Overlay, None)?;
+        let spec = Spec {
+            argv: vec!["/bin/sh".into(), "-c".into(), "echo > file".into()],
+            env: Vec::new(),
+            cwd: "/app".into(),
+            profile: Profile::Inspect,
+        };
+        match self.run(&root, &spec, &Watch::default(), &mut io::sink()) {
+            Ok(Ended::Exited(Exit::Code(0))) => Ok(Layering::Overlay),
+            Ok(_) => Ok(Layering::Copy),
+            Err(Error::Refused { step, .. }) if step == helper::LAY_OVER => Ok(Layering::Copy),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Runs a command with no input; its output, standard error merged in, goes to `sink` as it comes.
     ///
     /// # Errors
@@ -322,7 +387,7 @@ impl Sandbox {
     ) -> Result<Ended, Error> {
         let (reader, writer) = io::pipe().map_err(self.helper_error())?;
         let stderr = writer.try_clone().map_err(self.helper_error())?;
-        let launch = self.launch(root, spec, |command| {
+        let launch = self.launch(root, spec, None, |command| {
             command.stdin(Stdio::null()).stdout(writer).stderr(stderr);
         })?;
         stream::run(launch, reader, watch, sink)
@@ -341,7 +406,7 @@ impl Sandbox {
     ) -> Result<stream::Captured, Error> {
         let (out, out_writer) = io::pipe().map_err(self.helper_error())?;
         let (err, err_writer) = io::pipe().map_err(self.helper_error())?;
-        let launch = self.launch(root, spec, |command| {
+        let launch = self.launch(root, spec, None, |command| {
             command
                 .stdin(Stdio::null())
                 .stdout(out_writer)
@@ -355,7 +420,23 @@ impl Sandbox {
     /// # Errors
     /// The platform's: the helper could not be started.
     pub fn attach(&self, root: &Root, spec: &Spec) -> Result<Launch, Error> {
-        self.launch(root, spec, |_| {})
+        self.launch(root, spec, None, |_| {})
+    }
+
+    /// Starts a process of a dyno; the spec's profile is [`Profile::Dyno`]. To be called on a thread
+    /// that outlives the process: the kernel ends it with that thread.
+    ///
+    /// # Errors
+    /// As [`Sandbox::attach`].
+    pub fn start(&self, root: &Root, spec: &Spec, streams: Streams) -> Result<Launch, Error> {
+        let Streams {
+            input,
+            output,
+            error,
+        } = streams;
+        self.launch(root, spec, input, |command| {
+            command.stdout(output).stderr(error);
+        })
     }
 
     /// The level of what this sandbox runs.
@@ -379,17 +460,19 @@ impl Sandbox {
         &self,
         root: &Root,
         spec: &Spec,
+        input: Option<OwnedFd>,
         stdio: impl FnOnce(&mut Command),
     ) -> Result<Launch, Error> {
         let level = self.level()?;
         match spec.profile {
             Profile::Inspect => {}
-            Profile::Build => self.found()?.require_namespaces()?,
+            Profile::Build | Profile::Dyno => self.found()?.require_namespaces()?,
             Profile::Run => self.found()?.require_own_root()?,
         }
-        let is_build = spec.profile != Profile::Run;
+        let (is_guarded, is_dyno) = (spec.profile != Profile::Run, spec.profile == Profile::Dyno);
         // Joining a group takes milliseconds: for a look at an app the guard is enough.
-        let tree = (spec.profile == Profile::Build && level == Level::Root)
+        let is_grouped = matches!(spec.profile, Profile::Build | Profile::Dyno);
+        let tree = (is_grouped && level == Level::Root)
             .then(|| self.tree())
             .flatten();
         let group = tree.map(|tree| tree.group(&self.policy.limits));
@@ -399,10 +482,10 @@ impl Sandbox {
         let build = ProcessLimits::of_build(&self.policy.limits, group.is_some());
         let (limits, network) = match spec.profile {
             Profile::Inspect => (build, Network::Off),
-            Profile::Build => (build, self.network()?),
+            Profile::Build | Profile::Dyno => (build, self.network()?),
             Profile::Run => (ProcessLimits::default(), Network::Host),
         };
-        let order = root.write_order(spec, limits, network, group.as_ref())?;
+        let order = root.write_order(spec, limits, network, group.as_ref(), input.is_some())?;
         let mut command = Command::new(&self.helper);
         command
             .arg(HELPER_COMMAND)
@@ -410,17 +493,38 @@ impl Sandbox {
             .env_clear()
             .current_dir("/");
         stdio(&mut command);
-        let mut proxy = None;
-        if network == Network::Proxy {
+        let (rules, traffic) = (self.policy.rules.clone(), root.traffic().clone());
+        let (mut proxy, mut door, mut control) = (None, None, None);
+        if is_dyno || network == Network::Proxy {
             let (ours, theirs) = UnixStream::pair().map_err(self.helper_error())?;
             command.stdin(OwnedFd::from(theirs));
-            let rules = self.policy.rules.clone();
-            proxy = Some(Proxy::start(ours, rules, root.traffic().clone()));
+            control = Some(ours);
         }
         let child = command.spawn().map_err(self.helper_error())?;
         // The command's own pipe ends close here, so that the readers see the end of the output.
         drop(command);
-        let guard = is_build.then(|| {
+        match control {
+            Some(control) if is_dyno => {
+                let mut come = if network == Network::Host {
+                    Vec::new()
+                } else {
+                    // Nothing comes from a helper that was refused something: its exit says so.
+                    helper::receive(control.as_fd()).unwrap_or_default()
+                };
+                door = come.pop().map(|door| Door::new(door.into()));
+                if let Some(listener) = come.pop() {
+                    let listener = move || Ok(Some(listener.into()));
+                    proxy = Some(Proxy::serve(listener, rules, traffic));
+                }
+                if let Some(input) = input {
+                    // The same for a helper that does not take it.
+                    let _ = helper::send_descriptors(control.as_raw_fd(), &[input.as_raw_fd()]);
+                }
+            }
+            Some(control) => proxy = Some(Proxy::start(control, rules, traffic)),
+            None => {}
+        }
+        let guard = is_guarded.then(|| {
             let id = child.id().cast_signed();
             let limits = self.policy.limits.clone();
             (
@@ -432,6 +536,7 @@ impl Sandbox {
             child,
             order,
             guard,
+            door: door.map(Arc::new),
             _proxy: proxy,
             heard: Heard::default(),
         })

@@ -15,15 +15,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::base::Base;
 use super::cgroup::Group;
+use super::helper::{BASE, LAYER};
 use super::limits::ProcessLimits;
 use super::network::{Network, Traffic};
 use super::remove::remove_tree;
 use super::user::Outer;
 use super::{Error, Level, Spec, outside};
 
-/// Directories that the command may write to.
-pub(super) const WRITABLE: [&str; 5] = ["app", "cache", "env", "buildpacks", "tmp"];
+/// Directories that a build may write to.
+pub(super) const WRITABLE: &[&str] = &["app", "cache", "env", "buildpacks", "tmp"];
+/// The same for a dyno.
+const WRITABLE_OF_DYNO: &[&str] = &["app", "tmp"];
 /// Mount points and empty directories that a Linux program expects.
 const EXPECTED: [&str; 8] = ["dev", "proc", "etc", "run", "var", "var/tmp", "home", "mnt"];
 /// The stack's system directories, shown read-only.
@@ -80,6 +84,10 @@ pub(super) struct Order {
     pub root: PathBuf,
     /// Host directory and mount point, both absolute.
     pub read_only: Vec<(PathBuf, PathBuf)>,
+    /// The directory with the writable layer of `/app`, whose base is among the read-only ones.
+    pub layer: Option<PathBuf>,
+    /// Whether standard input comes by the socket that is standard input.
+    pub has_input: bool,
     pub limits: ProcessLimits,
     pub network: Network,
     /// The files by which a process joins its control group.
@@ -95,10 +103,22 @@ pub(super) struct Order {
 pub struct Root {
     dir: PathBuf,
     level: Level,
+    writable: &'static [&'static str],
     read_only: Vec<(PathBuf, PathBuf)>,
+    /// Where the writable layer of `/app` lies; none where `/app` is a directory of the root.
+    layer: Option<PathBuf>,
     traffic: Traffic,
     /// Shared by all views of the root: their commands run as one user.
     outer: Arc<Outer>,
+}
+
+/// How a root gets a writable `/app` of what its base holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layering {
+    /// By a file system that the kernel lays over the base: nothing is copied.
+    Overlay,
+    /// Where the kernel refuses that.
+    Copy,
 }
 
 impl Root {
@@ -119,15 +139,57 @@ impl Root {
             // Another user could not pass through the directories above this one.
             Level::Namespaces | Level::Landlock | Level::Off => Outer::default(),
         };
+        Self::make(level, dir, Arc::new(outer), WRITABLE, stack)
+    }
+
+    /// The same for a dyno: `/app` shows the base, and what is written there is the root's own.
+    /// Beside the root a directory `layer` is made. It is handed over already.
+    pub(super) fn over(
+        level: Level,
+        dir: &Path,
+        base: &Base,
+        how: Layering,
+        stack: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let mut root = Self::make(level, dir, base.outer.clone(), WRITABLE_OF_DYNO, stack)?;
+        match how {
+            Layering::Copy => copy_tree(base.dir(), &root.app())?,
+            Layering::Overlay => {
+                let layer = dir.with_file_name("layer");
+                for dir in [&layer, &layer.join("upper"), &layer.join("work")] {
+                    make_dir(dir)?;
+                    root.outer.id.map_or(Ok(()), |id| chown_tree(dir, id))?;
+                }
+                for part in [BASE, LAYER] {
+                    make_dir(&dir.join(part))?;
+                }
+                let shown = (base.dir().to_owned(), dir.join(BASE));
+                root.read_only.push(shown);
+                root.layer = Some(layer);
+            }
+        }
+        root.hand_over()?;
+        Ok(root)
+    }
+
+    fn make(
+        level: Level,
+        dir: &Path,
+        outer: Arc<Outer>,
+        writable: &'static [&'static str],
+        stack: Option<&Path>,
+    ) -> Result<Self, Error> {
         let mut root = Self {
             dir: dir.to_owned(),
             level,
+            writable,
             read_only: Vec::new(),
+            layer: None,
             traffic: Traffic::default(),
-            outer: Arc::new(outer),
+            outer,
         };
         make_dir(dir)?;
-        for name in WRITABLE.iter().chain(&EXPECTED) {
+        for name in writable.iter().chain(&EXPECTED) {
             make_dir(&dir.join(name))?;
         }
         let stack = stack.unwrap_or(Path::new("/"));
@@ -166,7 +228,9 @@ impl Root {
         Self {
             dir: self.dir.clone(),
             level: self.level,
+            writable: self.writable,
             read_only,
+            layer: self.layer.clone(),
             traffic: self.traffic.clone(),
             outer: self.outer.clone(),
         }
@@ -213,7 +277,7 @@ impl Root {
     /// # Errors
     /// [`Error::Replaced`]: a build's doing.
     pub fn require_directories(&self) -> Result<(), Error> {
-        for name in WRITABLE {
+        for name in self.writable {
             let path = self.dir.join(name);
             if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir()) {
                 return Err(Error::Replaced { name });
@@ -250,7 +314,8 @@ impl Root {
 
     /// The directories that commands write to, as the host sees them.
     pub(super) fn writable(&self) -> Vec<PathBuf> {
-        WRITABLE.iter().map(|name| self.dir.join(name)).collect()
+        let own = self.writable.iter().map(|name| self.dir.join(name));
+        own.chain(self.layer.clone()).collect()
     }
 
     /// Gives the writable directories to the user that builds run as; needed where we are root.
@@ -261,7 +326,7 @@ impl Root {
         let Some(id) = self.outer.id else {
             return Ok(());
         };
-        WRITABLE
+        self.writable
             .iter()
             .try_for_each(|name| chown_tree(&self.dir.join(name), id))
     }
@@ -329,6 +394,7 @@ impl Root {
         limits: ProcessLimits,
         network: Network,
         group: Option<&Group>,
+        has_input: bool,
     ) -> Result<PathBuf, Error> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("order-{}.json", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -337,6 +403,8 @@ impl Root {
             parent: nix::unistd::getpid().as_raw(),
             root: self.dir.clone(),
             read_only: self.read_only.clone(),
+            layer: self.layer.clone(),
+            has_input,
             limits,
             network,
             outer_id: self.outer.id,
@@ -387,6 +455,25 @@ fn read_small(path: &Path, follow: bool) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Copies the files, directories and links of a tree into a directory that is there, with modes.
+fn copy_tree(from: &Path, to: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(from).map_err(Error::io(from))? {
+        let entry = entry.map_err(Error::io(from))?;
+        let (path, dest) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().map_err(Error::io(&path))?;
+        if kind.is_dir() {
+            make_dir(&dest)?;
+            copy_tree(&path, &dest)?;
+        } else if kind.is_symlink() {
+            let target = fs::read_link(&path).map_err(Error::io(&path))?;
+            symlink(target, &dest).map_err(Error::io(&dest))?;
+        } else {
+            fs::copy(&path, &dest).map_err(Error::io(&dest))?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes a directory with mode 755 whatever the umask.
 fn make_dir(path: &Path) -> Result<(), Error> {
     DirBuilder::new()
@@ -405,7 +492,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .map_err(Error::io(path))
 }
 
-fn chown_tree(path: &Path, id: u32) -> Result<(), Error> {
+pub(super) fn chown_tree(path: &Path, id: u32) -> Result<(), Error> {
     lchown(path, Some(id), Some(id)).map_err(Error::io(path))?;
     if !fs::symlink_metadata(path)
         .map_err(Error::io(path))?

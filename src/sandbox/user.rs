@@ -31,7 +31,21 @@ impl Outer {
     /// # Errors
     /// All are taken.
     pub fn claim() -> io::Result<Self> {
-        for id in FIRST_ID..FIRST_ID + IDS {
+        Self::claim_of(FIRST_ID..FIRST_ID + IDS)
+    }
+
+    /// Takes this id if it is one of the range and free, else the first that is free.
+    ///
+    /// # Errors
+    /// All are taken.
+    pub fn claim_first(id: u32) -> io::Result<Self> {
+        let range = FIRST_ID..FIRST_ID + IDS;
+        let first = range.contains(&id).then_some(id);
+        Self::claim_of(first.into_iter().chain(range))
+    }
+
+    fn claim_of(ids: impl Iterator<Item = u32>) -> io::Result<Self> {
+        for id in ids {
             let name = SocketAddr::from_abstract_name(format!("slugline-uid-{id}"))?;
             match UnixDatagram::bind_addr(&name) {
                 Ok(socket) => {

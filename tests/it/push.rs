@@ -283,7 +283,7 @@ fn the_readme_shows_what_a_push_says() {
         .split_once("$ git push slugline main\n")
         .unwrap()
         .1
-        .split_once("```")
+        .split_once("\n\n$ curl http://hello.localhost:7080/\nHello from Slugline\n```")
         .unwrap()
         .0;
     let snapshot = read("tests/it/snapshots/it__push__good_push.snap");

@@ -30,6 +30,7 @@ pub struct Site {
     dir: TempDir,
     server: Option<Child>,
     url: String,
+    router_port: u16,
 }
 
 impl Site {
@@ -58,6 +59,7 @@ impl Site {
             dir,
             server: None,
             url: String::new(),
+            router_port: 0,
         }
     }
 
@@ -85,14 +87,19 @@ impl Site {
             .stdout(Stdio::piped())
             .stderr(log);
         let mut server = server.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(server.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let url = line.trim().strip_prefix("Slugline listens on ");
-        let listens = url.map(|url| url.clone_into(&mut self.url)).is_some();
+        let lines = BufReader::new(server.stdout.take().unwrap()).lines();
+        for line in lines.map(Result::unwrap) {
+            if let Some(url) = line.strip_prefix("Slugline listens on ") {
+                url.clone_into(&mut self.url);
+            }
+            if let Some(url) = line.strip_prefix("Apps answer at http://NAME.localhost:") {
+                self.router_port = url.trim_end_matches('/').parse().unwrap();
+                self.server = Some(server);
+                return true;
+            }
+        }
         self.server = Some(server);
-        listens
+        false
     }
 
     /// Waits until the server has ended by itself, and gives the signal that ended it.
@@ -134,6 +141,11 @@ impl Site {
     /// What the server has logged.
     pub fn server_log(&self) -> String {
         fs::read_to_string(self.path("server.log")).unwrap_or_default()
+    }
+
+    /// Where apps answer.
+    pub fn router_port(&self) -> u16 {
+        self.router_port
     }
 
     pub fn url(&self) -> &str {
@@ -400,7 +412,12 @@ impl Ran {
     /// What the pusher read: `remote: ` lines and git's own, with what differs from run to run
     /// replaced.
     pub fn transcript(&self, site: &Site) -> String {
-        let text = redact(&self.stderr).replace(site.url(), "http://127.0.0.1:7007");
+        let text = redact(&self.stderr)
+            .replace(site.url(), "http://127.0.0.1:7007")
+            .replace(
+                &format!(".localhost:{}", site.router_port()),
+                ".localhost:7080",
+            );
         text.lines()
             .map(str::trim_end)
             .collect::<Vec<_>>()

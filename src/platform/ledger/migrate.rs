@@ -18,6 +18,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_object_format.sql"),
     include_str!("migrations/0005_stacks.sql"),
     include_str!("migrations/0006_contacts.sql"),
+    include_str!("migrations/0007_formations.sql"),
 ];
 
 /// Applies the migrations that the file has not seen yet.

@@ -13,6 +13,7 @@ mod builds;
 mod config;
 mod deploy;
 mod error;
+mod formations;
 mod migrate;
 mod releases;
 mod rows;

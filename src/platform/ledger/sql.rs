@@ -182,6 +182,25 @@ pub(super) fn insert_buildpack(
     Ok(())
 }
 
+// Formations.
+
+pub(super) fn formation(c: &Connection, app_id: &str) -> Result<Vec<(String, u32)>> {
+    let sql = "SELECT type, quantity FROM formations WHERE app_id = ?1";
+    all(c, sql, [app_id], |row| {
+        Ok((row.get("type")?, row.get("quantity")?))
+    })
+}
+
+pub(super) fn set_quantity(c: &Connection, app_id: &str, kind: &str, quantity: u32) -> Result<()> {
+    run(
+        c,
+        "INSERT INTO formations (app_id, type, quantity) VALUES (?1, ?2, ?3)
+            ON CONFLICT (app_id, type) DO UPDATE SET quantity = ?3",
+        params![app_id, kind, quantity],
+    )?;
+    Ok(())
+}
+
 // Tokens.
 
 fn token_of(row: &Row<'_>) -> rusqlite::Result<Token> {

@@ -18,7 +18,7 @@ use serde_yaml::Value;
 
 pub use error::{Place, SettingsError};
 pub use value::PublicUrl;
-use value::{build_env, list, number, parsed, scalar};
+use value::{Domain, build_env, list, number, parsed, scalar};
 
 use crate::config::ConfigVars;
 use crate::sandbox::{Isolation, Level, Limits as BuildLimits, Network, Place as NetworkPlace};
@@ -45,8 +45,9 @@ const OTHER_VARIABLES: &[&str] = &[
 
 /// The settings' names in the file; the variables are these in capitals, the command line's
 /// options these with `-` for `_`.
-pub const NAMES: [&str; 27] = [
+pub const NAMES: [&str; 35] = [
     "behind_proxy",
+    "boot_timeout_seconds",
     "bucket",
     "build_cpu_percent",
     "build_disk_bytes",
@@ -58,6 +59,11 @@ pub const NAMES: [&str; 27] = [
     "build_processes",
     "build_timeout_seconds",
     "create_on_push",
+    "domain",
+    "dyno_cpu_percent",
+    "dyno_memory_bytes",
+    "dyno_network",
+    "dyno_processes",
     "listen",
     "log_format",
     "max_builds",
@@ -66,16 +72,22 @@ pub const NAMES: [&str; 27] = [
     "network_only",
     "public_url",
     "push_limit_bytes",
+    "router_listen",
     "sandbox",
     "sandbox_require",
     "slug_limit_bytes",
     "slug_warning_bytes",
     "stack",
+    "stop_timeout_seconds",
     "tls_cert",
     "tls_key",
 ];
 
 const DEFAULT_PORT: u16 = 7007;
+const DEFAULT_ROUTER_PORT: u16 = 7080;
+/// Source: Heroku's limits on a web dyno's boot and a dyno's exit.
+const DEFAULT_BOOT_TIMEOUT: Duration = Duration::from_secs(60);
+const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Source: Heroku's limit on a build's time.
 const DEFAULT_BUILD_TIMEOUT: Duration = Duration::from_secs(1500);
 const DEFAULT_PUSH_LIMIT_BYTES: u64 = 1 << 30;
@@ -85,6 +97,7 @@ const DEFAULT_SLUG_WARNING_BYTES: u64 = 500 << 20;
 
 const MAX_BUILDS: RangeInclusive<u64> = 1..=1024;
 const BUILD_TIMEOUT_SECONDS: RangeInclusive<u64> = 1..=86_400;
+const DYNO_SECONDS: RangeInclusive<u64> = 1..=3600;
 const BYTES: RangeInclusive<u64> = 1..=1 << 50;
 /// A shell needs some room to say anything at all.
 const BUILD_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 50;
@@ -123,6 +136,16 @@ pub struct Settings {
     /// PEM files: the certificate chain and its key; both or neither.
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
+    /// Where apps answer; by default at port 7080, or at any free one where `listen` has port 0.
+    pub router_listen: Option<SocketAddr>,
+    /// Each app is at `NAME.domain`.
+    pub domain: String,
+    /// Of a web dyno, and of a dyno's exit.
+    pub boot_timeout: Duration,
+    pub stop_timeout: Duration,
+    /// Of one dyno.
+    pub dyno_limits: BuildLimits,
+    pub dyno_network: Network,
     /// Builds that run at once; more wait.
     pub max_builds: usize,
     /// Whether a push to an app that does not exist makes the app.
@@ -157,6 +180,17 @@ impl Settings {
             public_url: None,
             tls_cert: None,
             tls_key: None,
+            router_listen: None,
+            domain: "localhost".to_owned(),
+            boot_timeout: DEFAULT_BOOT_TIMEOUT,
+            stop_timeout: DEFAULT_STOP_TIMEOUT,
+            // Source: Heroku's smallest dynos.
+            dyno_limits: BuildLimits {
+                memory_bytes: 512 << 20,
+                processes: 256,
+                ..BuildLimits::default()
+            },
+            dyno_network: Network::Proxy,
             max_builds: machine.cores.get(),
             create_on_push: false,
             log_format: LogFormat::Human,
@@ -173,6 +207,17 @@ impl Settings {
             isolation: Isolation::default(),
             sandbox_require: None,
         }
+    }
+
+    /// Where apps answer.
+    pub fn router_address(&self) -> SocketAddr {
+        let port = if self.listen.port() == 0 {
+            0
+        } else {
+            DEFAULT_ROUTER_PORT
+        };
+        self.router_listen
+            .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
     /// Reads the settings: the text of `slugline.yml` if there is one, then the environment's
@@ -249,8 +294,30 @@ impl Settings {
 
     fn set(&mut self, name: &str, value: &Value, place: &Place) -> Result<(), SettingsError> {
         let limits = &mut self.build_limits;
+        let dyno = &mut self.dyno_limits;
         match name {
             "bucket" => self.bucket = Some(parsed(value, place, BUCKET)?),
+            "boot_timeout_seconds" => {
+                let seconds = number(value, place, "seconds", DYNO_SECONDS)?;
+                self.boot_timeout = Duration::from_secs(seconds);
+            }
+            "stop_timeout_seconds" => {
+                let seconds = number(value, place, "seconds", DYNO_SECONDS)?;
+                self.stop_timeout = Duration::from_secs(seconds);
+            }
+            "domain" => self.domain = parsed::<Domain>(value, place, Domain::EXPECTED)?.0,
+            "dyno_cpu_percent" => {
+                dyno.cpu_percent = Some(number(value, place, "percent of a core", CPU_PERCENT)?);
+            }
+            "dyno_memory_bytes" => {
+                dyno.memory_bytes = number(value, place, "bytes", BUILD_BYTES)?;
+            }
+            "dyno_network" => self.dyno_network = parsed(value, place, "off, proxy or host")?,
+            "dyno_processes" => dyno.processes = number(value, place, "processes", BUILD_COUNT)?,
+            "router_listen" => {
+                let expected = "an address and a port, such as 127.0.0.1:7080";
+                self.router_listen = Some(parsed(value, place, expected)?);
+            }
             "build_cpu_percent" => {
                 limits.cpu_percent = Some(number(value, place, "percent of a core", CPU_PERCENT)?);
             }
@@ -406,6 +473,14 @@ build_file_bytes: 20000000
 build_memory_bytes: 60000000
 build_open_files: 1024
 build_processes: 100
+boot_timeout_seconds: 5
+domain: Apps.example.com
+dyno_cpu_percent: 50
+dyno_memory_bytes: 70000000
+dyno_network: 'off'
+dyno_processes: 30
+router_listen: 0.0.0.0:8080
+stop_timeout_seconds: 6
 build_timeout_seconds: 60
 create_on_push: true
 network: host
@@ -436,6 +511,17 @@ tls_key: /etc/slugline/key.pem
             public_url: Some("https://slugs.example.com".parse().unwrap()),
             tls_cert: Some("/etc/slugline/cert.pem".into()),
             tls_key: Some("/etc/slugline/key.pem".into()),
+            router_listen: Some("0.0.0.0:8080".parse().unwrap()),
+            domain: "apps.example.com".into(),
+            boot_timeout: Duration::from_secs(5),
+            stop_timeout: Duration::from_secs(6),
+            dyno_limits: BuildLimits {
+                memory_bytes: 70_000_000,
+                processes: 30,
+                cpu_percent: Some(50),
+                ..BuildLimits::default()
+            },
+            dyno_network: Network::Off,
             max_builds: 2,
             create_on_push: true,
             log_format: LogFormat::Json,

@@ -156,3 +156,30 @@ impl FromStr for LogFormat {
         }
     }
 }
+
+/// A domain that apps are below, in lower case.
+pub(super) struct Domain(pub(super) String);
+
+impl Domain {
+    pub(super) const EXPECTED: &str = "a domain name, such as apps.example.com";
+}
+
+impl FromStr for Domain {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if text.len() <= 220 && text.split('.').all(is_label) {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(())
+        }
+    }
+}

@@ -18,10 +18,10 @@ use nix::unistd::{Gid, Pid, Uid, chdir, execve};
 
 use super::filter::Filter;
 use super::{Step, at, confined};
-use crate::sandbox::Level;
 use crate::sandbox::limits::ProcessLimits;
 use crate::sandbox::root::Order;
 use crate::sandbox::user::INNER_ID;
+use crate::sandbox::{Level, Profile};
 
 /// Drops all privilege and becomes the command.
 pub(super) fn become_command(order: &Order, filter: &Filter, signals: &SigSet) -> Step<Infallible> {
@@ -33,7 +33,7 @@ pub(super) fn become_command(order: &Order, filter: &Filter, signals: &SigSet) -
     if let Some(cores) = order.limits.cores {
         keep_to_cores(cores)?;
     }
-    leave_the_terminal()?;
+    leave_the_terminal(order.spec.profile)?;
     drop_privilege(order.level)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     chdir(order.spec.cwd.as_str()).map_err(at(format!("enter {}", order.spec.cwd)))?;
@@ -94,14 +94,19 @@ fn drop_bounding_set(level: Level) -> Step<()> {
 
 /// Makes a session of the command's own, so that it can neither signal the caller's process group
 /// nor write to the caller's terminal, and a Ctrl-C there does not end it. A person's own process,
-/// with a terminal as its input, stays on it.
-fn leave_the_terminal() -> Step<()> {
-    if io::stdin().is_terminal() {
+/// with a terminal as its input, stays on it; a dyno's terminal is made for it alone.
+fn leave_the_terminal(profile: Profile) -> Step<()> {
+    let has_terminal = io::stdin().is_terminal();
+    if has_terminal && profile != Profile::Dyno {
         return Ok(());
     }
-    nix::unistd::setsid()
-        .map(drop)
-        .map_err(at("make a session"))
+    nix::unistd::setsid().map_err(at("make a session"))?;
+    if has_terminal {
+        // SAFETY: takes numbers only; 0 does not steal a terminal that another session has.
+        let done = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) };
+        Errno::result(done).map_err(at("take the terminal"))?;
+    }
+    Ok(())
 }
 
 fn drop_privilege(level: Level) -> Step<()> {

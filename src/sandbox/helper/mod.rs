@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid, sethostname};
 
@@ -38,8 +39,10 @@ use super::root::Order;
 use command::become_command;
 use filter::Filter;
 use mounts::make_root;
+pub(super) use mounts::{BASE, LAY_OVER, LAYER};
 use namespaces::enter_namespaces;
-pub(super) use network::receive_listener;
+use network::Porter;
+pub(super) use network::{receive, receive_listener, send_descriptors};
 
 /// The exit code of a helper that could not make the sandbox.
 const REFUSED: i32 = 121;
@@ -117,9 +120,10 @@ fn supervise(path: &Path) -> Step<i32> {
         // Zero is whoever writes it.
         fs::write(door, "0").map_err(at("join the build's control group"))?;
     }
+    let mut porter = None;
     if order.level.has_namespaces() {
         enter_namespaces(order.network, order.outer_id)?;
-        network::set_up(order.network)?;
+        porter = network::set_up(&order)?;
     }
     // After the maps are written, which takes the right to our own /proc: from here on nobody may
     // trace this process or read its memory, whatever uid he has.
@@ -133,6 +137,7 @@ fn supervise(path: &Path) -> Step<i32> {
     match unsafe { fork() }.map_err(at("start pid 1"))? {
         ForkResult::Child => {
             drop(told);
+            drop(porter);
             let code = match init(&order, &filter, &tell) {
                 Ok(code) => code,
                 Err(refusal) => {
@@ -145,9 +150,13 @@ fn supervise(path: &Path) -> Step<i32> {
         }
         ForkResult::Parent { child } => {
             drop(tell);
-            let code = wait_for(&signals, child, |signal| {
+            let pass_on = |signal| {
                 let _ = kill(child, signal);
-            });
+            };
+            let code = match porter {
+                None => wait_for(&signals, child, pass_on),
+                Some(porter) => serve_until(&signals, child, &porter, pass_on)?,
+            };
             let mut refusal = String::new();
             // Only a refusal is ever written; what runs inside does not hold this pipe.
             let _ = told.read_to_string(&mut refusal);
@@ -187,22 +196,72 @@ fn block_signals() -> Step<SigSet> {
 /// Waits until `child` ends, handing SIGTERM and its like to `pass_on`; returns an exit code.
 fn wait_for(signals: &SigSet, child: Pid, pass_on: impl Fn(Signal)) -> i32 {
     loop {
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) if pid == child => return code,
-                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
-                    return 128 + signal as i32;
-                }
-                Ok(WaitStatus::StillAlive) | Err(_) => break,
-                Ok(_) => {}
-            }
+        if let Some(code) = reap(child) {
+            return code;
         }
-        match signals.wait() {
-            // A terminal sends these to the whole foreground group: the command has them already.
-            Ok(Signal::SIGCHLD | Signal::SIGINT | Signal::SIGQUIT) | Err(_) => {}
-            Ok(signal) => pass_on(signal),
+        if let Ok(signal) = signals.wait()
+            && !is_heard(signal)
+        {
+            pass_on(signal);
         }
     }
+}
+
+/// The same for the process that also keeps the door of its network.
+fn serve_until(
+    signals: &SigSet,
+    child: Pid,
+    porter: &Porter,
+    pass_on: impl Fn(Signal),
+) -> Step<i32> {
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    let come = SignalFd::with_flags(signals, flags).map_err(at("wait for signals"))?;
+    let mut open = true;
+    loop {
+        if let Some(code) = reap(child) {
+            return Ok(code);
+        }
+        let watched = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut polled = [watched(come.as_fd()), watched(porter.socket())];
+        let polled = if open {
+            &mut polled[..]
+        } else {
+            &mut polled[..1]
+        };
+        // Interrupted or not, what has come is looked at.
+        let _ = poll(polled, PollTimeout::NONE);
+        if open && polled[1].any().unwrap_or(false) {
+            open = porter.serve();
+        }
+        while let Ok(Some(info)) = come.read_signal() {
+            let signal = i32::try_from(info.ssi_signo).ok().map(Signal::try_from);
+            if let Some(Ok(signal)) = signal
+                && !is_heard(signal)
+            {
+                pass_on(signal);
+            }
+        }
+    }
+}
+
+/// The exit code of `child`, if it has ended; others that have are reaped as well.
+fn reap(child: Pid) -> Option<i32> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == child => return Some(code),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
+                return Some(128 + signal as i32);
+            }
+            Ok(WaitStatus::StillAlive) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Whether a signal needs no passing on: a terminal sends these to the whole foreground group, so
+/// the command has them already.
+fn is_heard(signal: Signal) -> bool {
+    matches!(signal, Signal::SIGCHLD | Signal::SIGINT | Signal::SIGQUIT)
 }
 
 /// Pid 1 inside, or the reaper where there is no inside: makes the root, starts the command, reaps, ends with the command's exit code.

@@ -27,6 +27,9 @@ pub(super) fn make_root(order: &Order) -> Step<()> {
     for (_, inside) in &order.read_only {
         make_read_only(inside)?;
     }
+    if let Some(layer) = &order.layer {
+        bind(layer, &root.join(LAYER))?;
+    }
     chdir(root).map_err(at("enter the root"))?;
     // New file systems belong to the namespace, where the server's own uid may not exist.
     nix::unistd::setfsgid(Gid::from_raw(INNER_ID));
@@ -34,6 +37,9 @@ pub(super) fn make_root(order: &Order) -> Step<()> {
     let plain = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "proc", Some("proc"), plain, none).map_err(at("mount /proc"))?;
     make_dev(Path::new("dev"))?;
+    if order.layer.is_some() {
+        lay_over(Path::new("app"))?;
+    }
     pivot_root(".", ".").map_err(at("make the directory the root"))?;
     umount2(".", MntFlags::MNT_DETACH).map_err(at("leave the host's root"))?;
     chdir("/").map_err(at("enter the root"))
@@ -45,6 +51,32 @@ pub(super) fn make_private() -> Step<()> {
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(at("make the mounts private"))
 }
+
+/// Where the two parts of a layered `/app` are shown while it is made. Its base is shown there
+/// read-only, by the order's list.
+pub(in crate::sandbox) const BASE: &str = "mnt/slug";
+pub(in crate::sandbox) const LAYER: &str = "mnt/layer";
+
+/// Shows the base with a writable layer over it. In a user namespace this takes `userxattr`, and
+/// what is written belongs to the namespace's user, as whom we have made files since before.
+fn lay_over(app: &Path) -> Step<()> {
+    let options = format!("lowerdir={BASE},upperdir={LAYER}/upper,workdir={LAYER}/work,userxattr");
+    mount(
+        Some("overlay"),
+        app,
+        Some("overlay"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some(options.as_str()),
+    )
+    .map_err(at(LAY_OVER))?;
+    for part in [BASE, LAYER] {
+        umount2(part, MntFlags::MNT_DETACH).map_err(at("hide the parts of /app"))?;
+    }
+    Ok(())
+}
+
+/// The step that a kernel without overlays for plain users refuses.
+pub(in crate::sandbox) const LAY_OVER: &str = "lay a writable layer over /app";
 
 fn bind(from: &Path, to: &Path) -> Step<()> {
     mount(

@@ -1,37 +1,89 @@
-//! The sandbox's own network: `lo`, and where builds may reach out, a listener on it.
+//! The sandbox's own network: `lo`, where it may reach out a listener on it, and where it is to be
+//! reached a door into it.
 //!
 //! A socket stays in the network namespace in which it was made, whoever holds it. So the listener
 //! is made inside and handed to the host's side over a socket pair, where the proxy accepts from
-//! it: no process inside forwards anything, and no socket has a name in a file system.
+//! it; and the [`Porter`] hands out sockets of this namespace, which the host's side connects to
+//! what listens inside. No process inside forwards anything, and no socket has a name in a file
+//! system.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
-    sendmsg, socket,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv,
+    recvmsg, sendmsg, socket,
 };
 use nix::unistd::dup2_stdin;
 
 use super::{Step, at};
+use crate::sandbox::Profile;
 use crate::sandbox::network::{Network, PROXY_PORT};
+use crate::sandbox::root::Order;
 
-/// Sets the network up, in a network namespace just made. With [`Network::Proxy`], standard input
-/// is the socket over which the listener goes out; it becomes empty after that.
-pub(super) fn set_up(network: Network) -> Step<()> {
-    match network {
-        Network::Host => Ok(()),
-        Network::Off => raise_loopback(),
-        Network::Proxy => {
-            raise_loopback()?;
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PROXY_PORT))
-                .map_err(at("listen for the proxy"))?;
-            hand_out(&listener).map_err(at("hand the proxy's listener out"))
-        }
+/// Sets the network up, in a network namespace just made, and standard input.
+///
+/// For a dyno, and with [`Network::Proxy`], standard input is the socket over which descriptors go
+/// out: the proxy's listener, then for a dyno with a network of its own the door. After that it is
+/// the descriptor that came in by it, where one was promised, else empty.
+pub(super) fn set_up(order: &Order) -> Step<Option<Porter>> {
+    let network = order.network;
+    if network != Network::Host {
+        raise_loopback()?;
+    }
+    let (mut out, mut porter) = (Vec::<OwnedFd>::new(), None);
+    if network == Network::Proxy {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PROXY_PORT));
+        out.push(listener.map_err(at("listen for the proxy"))?.into());
+    }
+    let is_dyno = order.spec.profile == Profile::Dyno;
+    if is_dyno && network != Network::Host {
+        let (ours, theirs) = UnixStream::pair().map_err(at("make the door"))?;
+        out.push(theirs.into());
+        porter = Some(Porter(ours));
+    }
+    if !out.is_empty() {
+        hand_out(&out).map_err(at("hand the network's sockets out"))?;
+    }
+    if is_dyno || network == Network::Proxy {
+        let input = if order.has_input {
+            let come = receive(io::stdin().as_fd()).map_err(at("take standard input"))?;
+            let come = come.into_iter().next();
+            come.ok_or_else(|| at("take standard input")("none came"))?
+        } else {
+            let null = std::fs::File::open("/dev/null").map_err(at("open /dev/null"))?;
+            null.into()
+        };
+        dup2_stdin(input).map_err(at("set standard input"))?;
+    }
+    Ok(porter)
+}
+
+/// Makes a socket of this network namespace for each byte that comes in.
+pub(super) struct Porter(UnixStream);
+
+impl Porter {
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Serves what has come; says whether more can come.
+    pub fn serve(&self) -> bool {
+        let mut asked = [0; 64];
+        let Ok(count) = recv(self.0.as_raw_fd(), &mut asked, MsgFlags::MSG_DONTWAIT) else {
+            return true;
+        };
+        (0..count).all(|_| self.hand_out_socket().is_ok()) && count > 0
+    }
+
+    fn hand_out_socket(&self) -> nix::Result<()> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let made = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+        send_descriptors(self.0.as_raw_fd(), &[made.as_raw_fd()])
     }
 }
 
@@ -61,30 +113,44 @@ fn raise_loopback() -> Step<()> {
     Errno::result(done).map(drop).map_err(at(step))
 }
 
-fn hand_out(listener: &TcpListener) -> io::Result<()> {
-    let descriptors = [listener.as_raw_fd()];
-    sendmsg::<()>(
-        libc::STDIN_FILENO,
-        &[IoSlice::new(b"l")],
-        &[ControlMessage::ScmRights(&descriptors)],
-        MsgFlags::empty(),
-        None,
-    )?;
-    Ok(dup2_stdin(std::fs::File::open("/dev/null")?)?)
+fn hand_out(descriptors: &[OwnedFd]) -> nix::Result<()> {
+    let raw = descriptors.iter().map(AsRawFd::as_raw_fd);
+    send_descriptors(libc::STDIN_FILENO, &raw.collect::<Vec<_>>())
 }
 
-/// The host's side: waits for the listener; none comes where the helper ends before.
-pub(in crate::sandbox) fn receive_listener(from: &UnixStream) -> io::Result<Option<TcpListener>> {
+/// Sends descriptors with one byte.
+pub(in crate::sandbox) fn send_descriptors(to: RawFd, descriptors: &[RawFd]) -> nix::Result<()> {
+    sendmsg::<()>(
+        to,
+        &[IoSlice::new(b"d")],
+        &[ControlMessage::ScmRights(descriptors)],
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )
+    .map(drop)
+}
+
+/// Takes the descriptors of one message, at most two; none come where the other side has ended.
+pub(in crate::sandbox) fn receive(from: BorrowedFd<'_>) -> nix::Result<Vec<OwnedFd>> {
     let mut byte = [0];
     let mut parts = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!(RawFd);
+    let mut space = nix::cmsg_space!([RawFd; 2]);
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(from.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
-    let descriptor = message.cmsgs()?.find_map(|part| match part {
-        ControlMessageOwned::ScmRights(descriptors) => descriptors.first().copied(),
-        _ => None,
-    });
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
-    let owned = descriptor.map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) });
-    Ok(owned.map(TcpListener::from))
+    let mut owned = Vec::new();
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = part {
+            for descriptor in descriptors {
+                // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
+                owned.push(unsafe { OwnedFd::from_raw_fd(descriptor) });
+            }
+        }
+    }
+    Ok(owned)
+}
+
+/// The host's side: waits for the listener of a build; none comes where the helper ends before.
+pub(in crate::sandbox) fn receive_listener(from: &UnixStream) -> io::Result<Option<TcpListener>> {
+    let first = receive(from.as_fd())?.into_iter().next();
+    Ok(first.map(TcpListener::from))
 }

@@ -1,0 +1,301 @@
+//! The dynos of one app: who should be there, who leaves, and who gets the requests.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::route::{Condition, Route, Upstreams};
+use super::slot::{DynoRow, Slot, State, Wish};
+use super::{Inner, Quantities, Target, lock};
+
+/// The dynos of one app.
+#[derive(Debug)]
+pub struct AppDynos {
+    app_id: String,
+    inner: Arc<Inner>,
+    route: Arc<Route>,
+    state: Mutex<Members>,
+    changed: Condvar,
+    /// Held while what should run is found out and told.
+    turns: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    /// All whose threads have not ended.
+    slots: Vec<Arc<Slot>>,
+    /// The deploy that is wanted.
+    generation: u64,
+    target: Option<Arc<Target>>,
+    is_closed: bool,
+}
+
+/// How the web dynos of a deploy came up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Boot {
+    /// All listen; or there are none.
+    Up,
+    /// One has ended before all listened.
+    Crashed { dyno: String },
+    /// It takes long, or another deploy came in between.
+    Unknown,
+}
+
+impl AppDynos {
+    pub(super) fn new(app_id: &str, inner: &Arc<Inner>, route: Arc<Route>) -> Self {
+        Self {
+            app_id: app_id.to_owned(),
+            inner: inner.clone(),
+            route,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            turns: Mutex::default(),
+        }
+    }
+
+    /// Waits for the turn to change what should run.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        lock(&self.turns)
+    }
+
+    /// Starts the dynos of a release. Web dynos of the release before go on serving until all new
+    /// ones listen; others are stopped at once. Returns the number of the deploy.
+    pub fn deploy(self: &Arc<Self>, target: &Arc<Target>, quantities: &Quantities) -> u64 {
+        let mut members = lock(&self.state);
+        members.generation += 1;
+        members.target = Some(target.clone());
+        let generation = members.generation;
+        let keep_web = target.types.contains_key("web")
+            && quantities.get("web").is_some_and(|count| *count > 0);
+        for slot in &members.slots {
+            if !(slot.is_web() && keep_web && slot.state() == State::Up) {
+                slot.ask(Wish::Leave);
+            }
+        }
+        for (kind, count) in quantities {
+            for number in 1..=*count {
+                self.add(&mut members, target, kind, number);
+            }
+        }
+        drop(members);
+        self.look();
+        generation
+    }
+
+    /// Changes how many dynos there are of each named type.
+    pub fn scale(self: &Arc<Self>, quantities: &Quantities) {
+        let mut members = lock(&self.state);
+        let Some(target) = members.target.clone() else {
+            return;
+        };
+        let generation = members.generation;
+        for (kind, count) in quantities {
+            let own = members
+                .slots
+                .iter()
+                .filter(|slot| slot.kind == *kind && slot.wish() != Wish::Leave);
+            for slot in own.clone() {
+                if slot.number > *count {
+                    slot.ask(Wish::Leave);
+                }
+            }
+            let there = own
+                .filter(|slot| slot.generation == generation)
+                .map(|slot| slot.number)
+                .collect::<Vec<_>>();
+            for number in (1..=*count).filter(|number| !there.contains(number)) {
+                self.add(&mut members, &target, kind, number);
+            }
+        }
+        drop(members);
+        self.look();
+    }
+
+    fn add(self: &Arc<Self>, members: &mut Members, target: &Arc<Target>, kind: &str, number: u32) {
+        // A type that this release does not have waits for one that has it.
+        if members.is_closed
+            || self.inner.stopping.load(Ordering::SeqCst)
+            || !target.types.contains_key(kind)
+        {
+            return;
+        }
+        let generation = members.generation;
+        let slot = Slot::new(&self.inner, self, target, generation, kind, number);
+        let slot = Arc::new(slot);
+        let (own, app) = (slot.clone(), self.clone());
+        let started = thread::Builder::new()
+            .name(slot.name.clone())
+            .spawn(move || {
+                own.live();
+                app.forget(&own);
+            });
+        match started {
+            Ok(_) => members.slots.push(slot),
+            Err(error) => {
+                tracing::error!(app = target.app_name, dyno = slot.name, %error, "no thread for a dyno");
+                slot.say(&format!("The dyno could not be started: {error}"));
+            }
+        }
+    }
+
+    fn forget(&self, slot: &Arc<Slot>) {
+        lock(&self.state)
+            .slots
+            .retain(|one| !Arc::ptr_eq(one, slot));
+        self.look();
+    }
+
+    /// Asks dynos to end and start again: one by its name, or all of a type. Says how many.
+    pub fn restart(&self, which: &str) -> usize {
+        self.ask(which, Wish::Restart)
+    }
+
+    /// Asks dynos to end and stay down: one by its name, or all of a type. Says how many.
+    pub fn stop(&self, which: &str) -> usize {
+        self.ask(which, Wish::Down)
+    }
+
+    fn ask(&self, which: &str, wish: Wish) -> usize {
+        let members = lock(&self.state);
+        let named = |slot: &&Arc<Slot>| {
+            slot.generation == members.generation
+                && slot.wish() != Wish::Leave
+                && (slot.name == which || slot.kind == which)
+        };
+        let named = members.slots.iter().filter(named);
+        named.inspect(|slot| slot.ask(wish)).count()
+    }
+
+    /// Those of the deploy that is wanted, in the order of their names.
+    pub fn rows(&self) -> Vec<DynoRow> {
+        let members = lock(&self.state);
+        let own = members.slots.iter();
+        let own =
+            own.filter(|slot| slot.generation == members.generation && slot.wish() != Wish::Leave);
+        let mut own = own.collect::<Vec<_>>();
+        own.sort_by(|a, b| (&a.kind, a.number).cmp(&(&b.kind, b.number)));
+        own.into_iter().map(|slot| slot.row()).collect()
+    }
+
+    pub(super) fn targets(&self) -> Vec<Arc<Target>> {
+        let members = lock(&self.state);
+        let of_slots = members.slots.iter().map(|slot| slot.target.clone());
+        of_slots.chain(members.target.clone()).collect()
+    }
+
+    /// Decides who gets the requests, and ends web dynos whose successors are there.
+    pub(super) fn look(&self) {
+        let members = lock(&self.state);
+        let web = members.slots.iter().filter(|slot| slot.is_web());
+        let (new, old): (Vec<_>, Vec<_>) =
+            web.partition(|slot| slot.generation == members.generation);
+        let new = new.into_iter().filter(|slot| slot.wish() != Wish::Leave);
+        let new = new.collect::<Vec<_>>();
+        let up = |slots: &[&Arc<Slot>]| {
+            let backends = slots.iter().filter_map(|slot| slot.backend());
+            backends.collect::<Vec<_>>()
+        };
+        let wanted = new.iter().filter(|slot| slot.wish() != Wish::Down);
+        let all_up = new.iter().any(|slot| slot.state() == State::Up)
+            && wanted.clone().all(|slot| slot.state() == State::Up);
+        let (new_backends, old_backends) = (up(&new), up(&old));
+        let backends = if all_up || old_backends.is_empty() {
+            new_backends
+        } else {
+            old_backends
+        };
+        let condition = if !backends.is_empty() {
+            Condition::Up
+        } else if members.target.is_none() {
+            Condition::Blank
+        } else if new.is_empty() {
+            Condition::NoWeb
+        } else if new.iter().all(|slot| slot.state() == State::Crashed) {
+            Condition::Crashed
+        } else if wanted.count() == 0 {
+            Condition::NoWeb
+        } else {
+            Condition::Starting
+        };
+        self.route.publish(Upstreams {
+            backends,
+            condition,
+        });
+        if all_up {
+            for slot in old {
+                slot.ask(Wish::Leave);
+            }
+        }
+        drop(members);
+        self.changed.notify_all();
+    }
+
+    /// Waits until the web dynos of a deploy listen, or until one of them has crashed.
+    pub fn wait_for_boot(&self, generation: u64, longest: Duration) -> Boot {
+        let end = Instant::now() + longest;
+        let mut members = lock(&self.state);
+        loop {
+            if members.generation != generation || members.is_closed {
+                return Boot::Unknown;
+            }
+            let web = members.slots.iter().filter(|slot| {
+                slot.is_web() && slot.generation == generation && slot.wish() == Wish::Run
+            });
+            let mut all_up = true;
+            for slot in web {
+                match slot.state() {
+                    State::Up => {}
+                    State::Crashed => {
+                        return Boot::Crashed {
+                            dyno: slot.name.clone(),
+                        };
+                    }
+                    State::Starting | State::Down => all_up = false,
+                }
+            }
+            if all_up {
+                return Boot::Up;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Boot::Unknown;
+            }
+            members = self.wait(members, left);
+        }
+    }
+
+    fn wait<'a>(
+        &self,
+        members: MutexGuard<'a, Members>,
+        longest: Duration,
+    ) -> MutexGuard<'a, Members> {
+        let waited = self.changed.wait_timeout(members, longest);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Tells all to leave; none comes after them.
+    pub(super) fn close(&self) {
+        let mut members = lock(&self.state);
+        members.is_closed = true;
+        for slot in &members.slots {
+            slot.ask(Wish::Leave);
+        }
+        drop(members);
+        self.changed.notify_all();
+    }
+
+    /// Waits until the last has left.
+    pub(super) fn wait_until_empty(&self, longest: Duration) {
+        let end = Instant::now() + longest;
+        let mut members = lock(&self.state);
+        while !members.slots.is_empty() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                tracing::warn!(app = self.app_id, "dynos are killed that did not end");
+                return;
+            }
+            members = self.wait(members, left);
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! What of the ledger runs: an app's current release, in the formation that was chosen.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::Platform;
+use super::dynos::{AppDynos, Boot, DynoRow, Target};
+use super::ledger::{App, LedgerError, ReleaseRow};
+use super::log_stream::Source;
+use super::stacks::StackError;
+use crate::output::Output;
+use crate::slug::SlugRecord;
+use crate::stack::Stack;
+
+/// What the operator's address of apps is made of.
+#[derive(Debug, Clone)]
+pub struct Web {
+    /// Apps are at `NAME.domain`.
+    pub domain: String,
+    /// Where the router listens.
+    pub port: u16,
+}
+
+/// A number of dynos as a request names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantity {
+    Exactly(u32),
+    More(u32),
+    Fewer(u32),
+}
+
+/// Most dynos of one type.
+pub const MOST_DYNOS: u32 = 100;
+
+/// Why a formation cannot be what was asked for.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FormationError {
+    #[error("there is no process type {kind}")]
+    NoType { kind: String, known: Vec<String> },
+    #[error("{kind} cannot have {got} dynos; the limit is {MOST_DYNOS}")]
+    TooMany { kind: String, got: u32 },
+    #[error("there is no dyno {name}")]
+    NoDyno { name: String },
+}
+
+/// A process type of an app's current release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypeRow {
+    pub kind: String,
+    pub command: String,
+    pub quantity: u32,
+}
+
+impl Platform {
+    /// The address of an app.
+    pub fn web_url(&self, app_name: &str) -> String {
+        let Web { domain, port } = &self.options.web;
+        if *port == 80 {
+            return format!("http://{app_name}.{domain}/");
+        }
+        format!("http://{app_name}.{domain}:{port}/")
+    }
+
+    /// A line about what people and builds do with an app.
+    pub fn say(&self, app_id: &str, text: &str) {
+        self.streams.of(app_id).write(Source::App, "api", text);
+    }
+
+    /// Starts what should run, as a server does when it starts.
+    ///
+    /// # Errors
+    /// The platform's: the ledger.
+    pub fn start_dynos(&self) -> Result<()> {
+        let apps = self.ledger.apps()?;
+        for app in &apps {
+            if let Err(error) = self.roll_out(app) {
+                let error = format!("{error:#}");
+                tracing::error!(app = %app.name, error, "an app's dynos could not be started");
+            }
+        }
+        self.forget_unpacked();
+        Ok(())
+    }
+
+    /// Unpacks a slug for the dynos to come.
+    pub(super) fn unpack(&self, record: &SlugRecord) -> Result<()> {
+        self.unpacked.of(&record.digest, &self.store).map(drop)
+    }
+
+    /// Runs the app's current release in place of what runs; gives the number of the deploy, none
+    /// where there is nothing to run.
+    ///
+    /// # Errors
+    /// The platform's: the ledger, or the slug cannot be unpacked.
+    pub fn roll_out(&self, app: &App) -> Result<Option<u64>> {
+        let dynos = self.dynos.of(&app.id, app.name.as_str());
+        // What is read after the turn is taken is the newest: whoever comes last runs the last.
+        let _turn = dynos.turn();
+        let Some(target) = self.target(app)? else {
+            return Ok(None);
+        };
+        let quantities = self.ledger.formation(&app.id)?;
+        Ok(Some(dynos.deploy(&Arc::new(target), &quantities)))
+    }
+
+    /// Runs a release that no build has made: of other config vars, or of an earlier slug. Nobody
+    /// waits for it.
+    pub fn run_release(&self, app: &App, release: &ReleaseRow) {
+        self.tell_release(app, release);
+        if let Err(error) = self.roll_out(app) {
+            let error = format!("{error:#}");
+            tracing::error!(app = %app.name, error, "a release could not be run");
+            self.say(&app.id, &format!("The release could not be run: {error}"));
+        }
+    }
+
+    fn target(&self, app: &App) -> Result<Option<Target>> {
+        let release = match self.ledger.current_release(&app.id) {
+            Ok(release) => release,
+            Err(LedgerError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(slug_id) = &release.slug_id else {
+            return Ok(None);
+        };
+        let record = self.ledger.slug(slug_id)?.record;
+        let base = self.unpacked.of(&record.digest, &self.store);
+        Ok(Some(Target {
+            app_id: app.id.clone(),
+            app_name: app.name.to_string(),
+            version: release.version,
+            base: base.context("unpacking the release's slug")?,
+            stack: self.stack_of(app, &record)?,
+            config: release.config,
+            types: record.process_types,
+        }))
+    }
+
+    /// The stack that a slug was built on; the host's own where that is not here any more.
+    fn stack_of(&self, app: &App, record: &SlugRecord) -> Result<Stack> {
+        match self.stacks.find(record.stack.parse().ok().as_ref()) {
+            Err(StackError::Unknown { name, .. }) => {
+                let host = self.stacks.host();
+                self.say(
+                    &app.id,
+                    &format!("Built on the stack {name}, which is not here; it runs on {host}"),
+                );
+                Ok(self.stacks.find(None)?)
+            }
+            found => Ok(found?),
+        }
+    }
+
+    /// Removes the unpacked slugs that are neither current nor in use.
+    pub(super) fn forget_unpacked(&self) {
+        let current = || -> Result<HashSet<_>, LedgerError> {
+            let mut digests = HashSet::new();
+            for app in self.ledger.apps()? {
+                let Ok(release) = self.ledger.current_release(&app.id) else {
+                    continue;
+                };
+                if let Some(slug) = &release.slug_id {
+                    digests.insert(self.ledger.slug(slug)?.record.digest);
+                }
+            }
+            Ok(digests)
+        };
+        match current() {
+            Ok(digests) => self.unpacked.keep_only(&digests),
+            Err(error) => tracing::warn!(%error, "unpacked slugs were not looked through"),
+        }
+    }
+
+    /// The process types of the current release; none before the first deploy.
+    ///
+    /// # Errors
+    /// The caller's: there is no such app.
+    pub fn formation(&self, app: &App) -> Result<Vec<TypeRow>> {
+        let quantities = self.ledger.formation(&app.id)?;
+        let types = self.process_types(app)?.into_iter();
+        Ok(types
+            .map(|(kind, command)| TypeRow {
+                quantity: quantities.get(&kind).copied().unwrap_or(0),
+                kind,
+                command,
+            })
+            .collect())
+    }
+
+    fn process_types(&self, app: &App) -> Result<BTreeMap<String, String>> {
+        let release = self.ledger.current_release(&app.id)?;
+        let Some(slug) = &release.slug_id else {
+            return Ok(BTreeMap::new());
+        };
+        Ok(self.ledger.slug(slug)?.record.process_types)
+    }
+
+    /// Changes how many dynos an app has.
+    ///
+    /// # Errors
+    /// The caller's: no such type, or too many.
+    pub fn scale(&self, app: &App, wanted: &[(String, Quantity)], user: &str) -> Result<()> {
+        let known = self.process_types(app)?;
+        let dynos = self.dynos.of(&app.id, app.name.as_str());
+        let _turn = dynos.turn();
+        let mut quantities = self.ledger.formation(&app.id)?;
+        let mut changed = BTreeMap::new();
+        for (kind, quantity) in wanted {
+            if !known.contains_key(kind) {
+                let (kind, known) = (kind.clone(), known.keys().cloned().collect());
+                return Err(FormationError::NoType { kind, known }.into());
+            }
+            let before = quantities.get(kind).copied().unwrap_or(0);
+            let got = match *quantity {
+                Quantity::Exactly(count) => count,
+                Quantity::More(count) => before.saturating_add(count),
+                Quantity::Fewer(count) => before.saturating_sub(count),
+            };
+            if got > MOST_DYNOS {
+                let kind = kind.clone();
+                return Err(FormationError::TooMany { kind, got }.into());
+            }
+            quantities.insert(kind.clone(), got);
+            changed.insert(kind.clone(), got);
+        }
+        self.ledger.scale(&app.id, &changed)?;
+        let shown = changed
+            .iter()
+            .map(|(kind, count)| format!("{kind}@{count}"));
+        let shown = shown.collect::<Vec<_>>().join(" ");
+        self.say(&app.id, &format!("Scaled to {shown} by user {user}"));
+        dynos.scale(&changed);
+        Ok(())
+    }
+
+    /// The dynos of an app.
+    pub fn dynos_of(&self, app: &App) -> Vec<DynoRow> {
+        self.app_dynos(app).rows()
+    }
+
+    fn app_dynos(&self, app: &App) -> Arc<AppDynos> {
+        self.dynos.of(&app.id, app.name.as_str())
+    }
+
+    /// Restarts one dyno by its name, all of a type, or all.
+    ///
+    /// # Errors
+    /// The caller's: there is none of that name.
+    pub fn restart(&self, app: &App, which: Option<&str>, user: &str) -> Result<()> {
+        let count = if let Some(which) = which {
+            self.app_dynos(app).restart(which)
+        } else {
+            // All of them: new ones first, as with a deploy.
+            self.roll_out(app)?;
+            1
+        };
+        known(count, which)?;
+        let what = which.unwrap_or("all dynos");
+        self.say(&app.id, &format!("Restart of {what} by user {user}"));
+        Ok(())
+    }
+
+    /// Stops one dyno by its name, or all of a type, until they are restarted or deployed again.
+    ///
+    /// # Errors
+    /// The caller's: there is none of that name.
+    pub fn stop(&self, app: &App, which: &str, user: &str) -> Result<()> {
+        known(self.app_dynos(app).stop(which), Some(which))?;
+        self.say(&app.id, &format!("Stop of {which} by user {user}"));
+        Ok(())
+    }
+
+    /// Runs a release that has just been made, and tells the pusher where it answers.
+    ///
+    /// # Errors
+    /// Nobody reads any more.
+    pub(super) fn launch(
+        &self,
+        app: &App,
+        release: &ReleaseRow,
+        record: &SlugRecord,
+        out: &mut Output<'_>,
+    ) -> std::io::Result<()> {
+        let types = &record.process_types;
+        out.step("Launching...")?;
+        out.detail(&format!("Released {}", release.version))?;
+        self.tell_release(app, release);
+        if types.contains_key("release") {
+            out.problem(
+                "The release command of the Procfile was not run: there is no release phase yet.",
+            )?;
+            out.problem(&format!(
+                "Run it with: slugline run -a {} release",
+                app.name
+            ))?;
+        }
+        let generation = match self.roll_out(app) {
+            Ok(generation) => generation,
+            Err(error) => {
+                let failure = (self.options.explain)(&error);
+                tracing::error!(app = %app.name, error = format!("{error:#}"), "a release could not be run");
+                out.failure(&failure)?;
+                return Ok(());
+            }
+        };
+        if types.contains_key("web") {
+            let url = self.web_url(app.name.as_str());
+            out.detail(&format!("{url} deployed to Slugline"))?;
+        } else if let Some(kind) = types.keys().find(|kind| *kind != "release") {
+            out.detail(&format!(
+                "Start its dynos with: slugline ps scale -a {} {kind}=1",
+                app.name
+            ))?;
+        } else {
+            out.detail(&format!(
+                "Run a command with: slugline run -a {} -- COMMAND",
+                app.name
+            ))?;
+        }
+        out.line("")?;
+        let boot = generation.map_or(Boot::Up, |generation| {
+            let longest = self.dynos.options().boot_time + Duration::from_secs(5);
+            self.app_dynos(app).wait_for_boot(generation, longest)
+        });
+        self.forget_unpacked();
+        match boot {
+            Boot::Up => out.line("Verifying deploy... done."),
+            Boot::Crashed { dyno } => self.tell_crash(app, release, &dyno, out),
+            Boot::Unknown => {
+                out.line("Verifying deploy... not done: the web dynos do not listen yet.")
+            }
+        }
+    }
+
+    fn tell_release(&self, app: &App, release: &ReleaseRow) {
+        let (version, user) = (release.version, &release.user);
+        self.say(&app.id, &format!("{} by user {user}", release.description));
+        self.say(
+            &app.id,
+            &format!("Release {version} created by user {user}"),
+        );
+    }
+
+    fn tell_crash(
+        &self,
+        app: &App,
+        release: &ReleaseRow,
+        dyno: &str,
+        out: &mut Output<'_>,
+    ) -> std::io::Result<()> {
+        out.line("Verifying deploy... failed.")?;
+        out.problem(&format!(
+            "{dyno} of {} crashed before it listened on $PORT.",
+            release.version
+        ))?;
+        let filter = super::log_stream::Filter {
+            process: Some(dyno.to_owned()),
+            source: None,
+        };
+        let lines = self.streams.of(&app.id).read(8, filter).take_first();
+        out.problem("")?;
+        for line in lines {
+            let (source, process) = (line.source(), line.process());
+            out.problem(&format!("{source}[{process}]: {}", line.message()))?;
+        }
+        out.problem("")?;
+        let name = &app.name;
+        out.problem(
+            "It is started again and again; dynos of the release before go on serving, if",
+        )?;
+        out.problem("there are any.")?;
+        out.problem(&format!("More of its log: slugline logs -a {name}"))?;
+        out.problem(&format!("To go back:      slugline rollback -a {name}"))
+    }
+}
+
+fn known(count: usize, which: Option<&str>) -> Result<(), FormationError> {
+    if count == 0
+        && let Some(name) = which
+    {
+        let name = name.to_owned();
+        return Err(FormationError::NoDyno { name });
+    }
+    Ok(())
+}
