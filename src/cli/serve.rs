@@ -142,6 +142,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             pack_bytes: settings.push_limit_bytes,
             ..receive::Limits::default()
         },
+        signers: signers(&settings)?,
         git: environment::git()?,
         faults: environment::faults(),
         explain,
@@ -178,6 +179,21 @@ impl Sockets {
         };
         Ok((web, Self { own, router }))
     }
+}
+
+/// Whose signed pushes are taken; none offers no signed pushes.
+fn signers(settings: &Settings) -> Result<Option<receive::Signers>> {
+    let there = |path: &Option<PathBuf>| -> Result<Option<PathBuf>> {
+        let full =
+            |path: &PathBuf| fs::canonicalize(path).with_context(|| path.display().to_string());
+        path.as_ref().map(full).transpose()
+    };
+    let signers = receive::Signers {
+        allowed: there(&settings.allowed_signers)?,
+        gpg_home: there(&settings.gpg_home)?,
+    };
+    let offered = settings.signed_pushes || signers != receive::Signers::default();
+    Ok(offered.then_some(signers))
 }
 
 async fn listen(

@@ -13,6 +13,7 @@ use super::client::{Client, ClientError, of, segment};
 use super::environment::Environment;
 use super::print::{self, Step, print, remark};
 use super::table;
+use crate::app::AppName;
 
 const PATH: &str = "/oauth/authorizations";
 
@@ -46,6 +47,12 @@ struct ListArgs {
 struct CreateArgs {
     /// Who or what will use it, such as laptop
     name: String,
+    /// Let it look and not change anything
+    #[arg(long)]
+    read_only: bool,
+    /// Let it see this app alone; can be repeated
+    #[arg(short, long = "app", value_name = "NAME")]
+    apps: Vec<AppName>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,7 +83,15 @@ fn list(args: &ListArgs, environment: &Environment) -> Result<ExitCode> {
 
 fn create(args: &CreateArgs, environment: &Environment) -> Result<ExitCode> {
     let client = Client::new(environment)?;
-    let asked = json!({ "description": args.name, "scope": ["global"] });
+    let scope = match (args.read_only, args.apps.is_empty()) {
+        (true, _) => "read",
+        (false, false) => "write",
+        (false, true) => "global",
+    };
+    let mut asked = json!({ "description": args.name, "scope": [scope] });
+    if !args.apps.is_empty() {
+        asked["apps"] = json!(args.apps);
+    }
     let made: Authorization = of(&client.post(PATH, &asked)?)?;
     let secret = made.access_token.ok_or_else(|| ClientError::NotAServer {
         url: client.server().to_string(),

@@ -6,8 +6,8 @@ use super::{Draft, build, cancelled, chain, machine, nobody_reads, sentence};
 use crate::app::{LayoutError, NameError, ObjectFormatError};
 use crate::checkout;
 use crate::config::ConfigError;
-use crate::http::ApiError;
 use crate::http::tls::TlsError;
+use crate::http::{AccessError, ApiError};
 use crate::output::Failure;
 use crate::platform::data::DataError;
 use crate::platform::ledger::LedgerError;
@@ -44,6 +44,9 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
     } else if let Some(error) = error.downcast_ref::<SettingsError>() {
         Draft::caller("settings_invalid", sentence(error))
             .remedy("Correct it and start the server again.")
+    } else if let Some(error) = error.downcast_ref::<AccessError>() {
+        Draft::caller("forbidden", sentence(error))
+            .remedy("Use another token, or have one made: slugline token create NAME.")
     } else if let Some(error) = error.downcast_ref::<TlsError>() {
         tls(error)
     } else if let Some(error) = error.downcast_ref::<release::ParseError>() {

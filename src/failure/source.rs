@@ -40,6 +40,7 @@ fn receive(error: &receive::Error) -> Draft {
         E::Commands { .. } | E::ShallowLines { .. } => Draft::caller("push_over_limit", sentence(error)).remedy("Push in several parts."),
         E::PushOption { .. } | E::PushOptions { .. } => Draft::caller("push_option", sentence(error))
             .remedy("Push again with the options of the server, each once: git push -o NAME."),
+        E::Certificate { .. } => Draft::caller("push_certificate", sentence(error)).remedy("Push again and sign with a key that the server's operator has named."),
         E::ObjectFormat { .. } => Draft::caller("object_format", sentence(error)).remedy("Make an app of the other format: slugline apps create --object-format. It cannot be changed later."),
         E::Objects { .. } | E::PackBytes { .. } | E::BaseBytes { .. } => Draft::app("push_over_limit", format!("The push is too large: {error}."))
             .remedy("Push less history at once, and keep large files out of the repository. The server's push_limit_bytes sets the limit."),
@@ -48,7 +49,7 @@ fn receive(error: &receive::Error) -> Draft {
                 .found(sentence(error))
                 .remedy("Check your repository with git fsck --strict.")
         }
-        E::TipMissing { .. } | E::TipKind { .. } => Draft::caller("ref_invalid", sentence(error)).remedy("Push branches that name commits."),
+        E::TipMissing { .. } => Draft::caller("ref_invalid", sentence(error)).remedy("Push branches that name commits."),
         E::Stale { .. } => Draft::caller("stale", sentence(error)).remedy("Fetch, look at what changed, and push again."),
     }
 }

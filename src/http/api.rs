@@ -19,12 +19,12 @@ use tokio::time::timeout;
 
 use super::limits::Limits;
 use super::reply::{Reply, failed, json_reply, not_found, too_large, unauthorized};
-use super::{Server, auth};
+use super::{AccessError, Server, auth};
 use crate::app::AppName;
 use crate::buildpack::Reference;
 use crate::digest::Digest;
 use crate::platform::api_build::BuildRequest;
-use crate::platform::ledger::{App, Build, Token};
+use crate::platform::ledger::{App, Build, Scope, Token};
 use crate::platform::resources::{self, Site};
 use crate::platform::upkeep;
 use crate::release::Version;
@@ -180,6 +180,16 @@ impl Call<'_> {
         let is = |verb: Method| *method == verb;
         let (get, post) = (is(Method::GET), is(Method::POST));
         let (put, change, delete) = (is(Method::PUT), is(Method::PATCH), is(Method::DELETE));
+        // A log session only shows what there is.
+        if !get && !matches!(segments, ["apps", _, "log-sessions"]) {
+            auth::may_change(self.token)?;
+        }
+        // What is nobody's app is not for those who see some apps alone.
+        if self.token.scope.apps.is_some() && !matches!(segments, ["account"] | ["apps", ..])
+            || self.token.scope.apps.is_some() && matches!(segments, ["apps"]) && post
+        {
+            return Err(AccessError::AppsAlone.into());
+        }
         let answer = match segments {
             ["account"] if get => ok(resources::user(&self.token.name)),
             ["apps"] if get => ok(self.apps()?),
@@ -220,6 +230,7 @@ impl Call<'_> {
                 "stop",
             ] if post => accepted(self.stop(app, which)?),
             ["apps", app, "log-sessions"] if post => created(self.create_log_session(app)?),
+            ["apps", app, "signed-pushes"] if get => ok(self.signed_pushes(app)?),
             ["apps", app, "slugs", slug] if get => ok(self.slug(app, slug)?),
             ["apps", app, "sources"] if post => {
                 self.app(app)?;
@@ -252,7 +263,8 @@ impl Call<'_> {
     }
 
     fn app(&self, name_or_id: &str) -> Result<App> {
-        Ok(self.server.platform.ledger.app(name_or_id)?)
+        let found = self.server.platform.ledger.app(name_or_id);
+        Ok(auth::visible(self.token, found, name_or_id)?)
     }
 
     fn text(&self, field: &'static str) -> Result<Option<&str>, ApiError> {
@@ -268,7 +280,8 @@ impl Call<'_> {
 
     fn apps(&self) -> Result<Value> {
         let apps = self.server.platform.ledger.apps()?;
-        Ok(apps.iter().map(|app| self.show_app(app)).collect())
+        let seen = apps.iter().filter(|app| self.token.scope.sees(&app.id));
+        Ok(seen.map(|app| self.show_app(app)).collect())
     }
 
     fn show_app(&self, app: &App) -> Value {
@@ -584,12 +597,47 @@ impl Call<'_> {
 
     fn create_token(&self) -> Result<Value> {
         let name = self.text("description")?.unwrap_or("token");
-        let (token, secret) = self.server.platform.ledger.create_token(name)?;
+        let scope = self.scope()?;
+        let ledger = &self.server.platform.ledger;
+        let (token, secret) = ledger.create_token_for(name, scope)?;
         Ok(resources::authorization(
             &self.site(),
             &token,
             Some(&secret),
         ))
+    }
+
+    /// `scope` in Heroku's words, and our own `apps`: names or ids.
+    fn scope(&self) -> Result<Scope> {
+        const WORDS: &str = "a list of one of global, write and read";
+        let wrong = |field, expected| ApiError::Field { field, expected };
+        let texts = |field, expected| match &self.body[field] {
+            Value::Null => Ok(None),
+            Value::Array(texts) => {
+                let texts = texts.iter().map(Value::as_str);
+                let texts = texts.collect::<Option<Vec<_>>>();
+                texts.map(Some).ok_or(wrong(field, expected))
+            }
+            _ => Err(wrong(field, expected)),
+        };
+        let read_only = match texts("scope", WORDS)?.as_deref() {
+            None | Some(["global" | "write"] | []) => false,
+            Some(["read"]) => true,
+            Some(_) => return Err(wrong("scope", WORDS).into()),
+        };
+        let apps = texts("apps", "a list of apps")?;
+        let ids = apps.map(|apps| {
+            let id = |app: &str| Ok(self.app(app)?.id);
+            apps.into_iter().map(id).collect::<Result<Vec<_>>>()
+        });
+        let apps = ids.transpose()?;
+        Ok(Scope { read_only, apps })
+    }
+
+    fn signed_pushes(&self, app: &str) -> Result<Value> {
+        let app = self.app(app)?;
+        let pushes = self.server.platform.ledger.signed_pushes(&app.id)?;
+        Ok(pushes.iter().map(resources::signed_push).collect())
     }
 
     fn revoke_token(&self, token: &str) -> Result<Value> {

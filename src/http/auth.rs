@@ -7,7 +7,7 @@ use hyper::{HeaderMap, Request};
 
 use super::limits::Attempt;
 use super::{Peer, Server};
-use crate::platform::ledger::{LedgerError, Token};
+use crate::platform::ledger::{App, LedgerError, Token};
 
 /// The token's secret that a request carries, if it carries one.
 pub(super) fn secret(headers: &HeaderMap) -> Option<String> {
@@ -54,6 +54,39 @@ pub(super) async fn token<B>(
         server.gate.failed(address);
     }
     found
+}
+
+/// Why a token is not enough.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    #[error("this token may look and not change anything")]
+    ReadOnly,
+    #[error("this token is for some apps alone")]
+    AppsAlone,
+}
+
+/// The app, if the token sees it; else what is said of one that there is not, so that nobody learns
+/// which there are.
+pub(super) fn visible(
+    token: &Token,
+    found: Result<App, LedgerError>,
+    name_or_id: &str,
+) -> Result<App, LedgerError> {
+    match found {
+        Ok(app) if !token.scope.sees(&app.id) => Err(LedgerError::NotFound {
+            what: "app",
+            name: name_or_id.to_owned(),
+        }),
+        found => found,
+    }
+}
+
+/// Requires a token that may change what it sees.
+pub(super) fn may_change(token: &Token) -> Result<(), AccessError> {
+    if token.scope.read_only {
+        return Err(AccessError::ReadOnly);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

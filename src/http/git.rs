@@ -17,7 +17,7 @@ use super::limits::Limits;
 use super::reply::{Reply, failed_text, text, too_many, unauthorized};
 use super::{Server, auth, fetch, push};
 use crate::app::AppName;
-use crate::platform::ledger::{App, Token};
+use crate::platform::ledger::{App, Scope, Token};
 
 /// Of a body that is packed in a way that git does not know either.
 pub(super) const UNKNOWN_ENCODING: &str =
@@ -88,14 +88,19 @@ async fn find_app(
     push: bool,
     token: &Token,
 ) -> anyhow::Result<App> {
-    let (platform, name, user) = (server.platform.clone(), name.to_owned(), token.name.clone());
+    let (platform, name, token) = (server.platform.clone(), name.to_owned(), token.clone());
     spawn_blocking(move || {
         let name = name.parse::<AppName>()?;
-        if push {
-            platform.app_for_push(&name, &user)
+        let creates = push && token.scope == Scope::default();
+        let app = if creates {
+            platform.app_for_push(&name, &token.name)?
         } else {
-            Ok(platform.ledger.app(name.as_str())?)
+            auth::visible(&token, platform.ledger.app(name.as_str()), name.as_str())?
+        };
+        if push {
+            auth::may_change(&token)?;
         }
+        Ok(app)
     })
     .await?
 }

@@ -7,6 +7,7 @@
 mod api;
 pub use api::ApiError;
 mod auth;
+pub use auth::AccessError;
 mod body;
 mod bridge;
 mod fetch;

@@ -26,10 +26,12 @@ const RESULT: &str = "application/x-git-receive-pack-result";
 /// The refs and what the server can do.
 pub(super) async fn advertise(server: &Arc<Server>, app: App) -> Reply {
     let repository = server.platform.data.repository(&app.id);
+    let signed = server.platform.options.signers.is_some();
+    let nonce = signed.then(|| server.signer.nonce(&app.id));
     let advertised = spawn_blocking(move || {
         let mut body = Vec::new();
         receive::init(&repository, app.object_format.hash())?;
-        receive::advertise(&repository, &mut body).map(|()| body)
+        receive::advertise(&repository, nonce.as_deref(), &mut body).map(|()| body)
     });
     match advertised.await {
         Ok(Ok(body)) => bytes("application/x-git-receive-pack-advertisement", body),
@@ -68,6 +70,24 @@ pub(super) async fn receive_pack(
         Ok(Err(rejected)) => return refuse(server, *rejected),
         Err(error) => return failed_text(&server.explain(&error.into())),
     };
+    if let Some(certificate) = &commands.certificate {
+        let error = if server.platform.options.signers.is_none() {
+            Some(receive::Error::Capability {
+                name: "push-cert".to_owned(),
+            })
+        } else if server.signer.knows_nonce(&app.id, &certificate.nonce) {
+            None
+        } else {
+            let reason = "its nonce is not of this server, or too old".to_owned();
+            Some(receive::Error::Certificate { reason })
+        };
+        if let Some(error) = error {
+            let drained = spawn_blocking(move || body.drain());
+            let _ = drained.await;
+            let request = commands;
+            return refuse(server, Rejected { error, request });
+        }
+    }
     let cancel = Cancel::default();
     let (writer, reply) = channel(KEEP_ALIVE, cancel.clone());
     let server = server.clone();

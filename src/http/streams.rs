@@ -12,6 +12,7 @@ use super::bridge::{BodyReader, BodyWriter, channel};
 use super::reply::{Reply, failed, json_reply, not_found, stream, text};
 use super::{Server, auth};
 use crate::digest::Digest;
+use crate::platform::ledger::{Scope, Token};
 use crate::sandbox::Cancel;
 use crate::store;
 
@@ -26,7 +27,12 @@ pub(super) async fn allowed<B>(server: &Server, request: &Request<B>) -> bool {
         uri.path(),
         uri.query().unwrap_or_default(),
     );
-    signed || matches!(auth::token(server, request).await, Ok(Some(_)))
+    // Without a signature, a token of the whole server: whose a blob is, is not looked up.
+    let whole = |token: Token| token.scope == Scope::default();
+    signed
+        || auth::token(server, request)
+            .await
+            .is_ok_and(|token| token.is_some_and(whole))
 }
 
 pub(super) fn refused() -> Reply {

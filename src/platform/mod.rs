@@ -56,6 +56,8 @@ pub struct Options {
     /// Where slugs are kept besides the data directory.
     pub bucket: Option<Bucket>,
     pub receive: receive::Limits,
+    /// Whose signatures are taken; none offers no signed pushes.
+    pub signers: Option<receive::Signers>,
     /// The host's git, which repacks.
     pub git: PathBuf,
     pub dynos: dynos::Options,

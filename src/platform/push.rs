@@ -92,16 +92,26 @@ impl Platform {
         let repository = self.data.repository(&app.id);
         receive::init(&repository, app.object_format.hash())?;
         self.complete_owed(&app.id)?;
-        let statuses = receive::check(&repository, request)?;
+        let mut statuses = receive::check(&repository, request)?;
         if statuses.iter().all(Result::is_err) {
             return Ok(statuses);
         }
+        let signer = self.verify(request)?;
         let (limits, faults) = (&self.options.receive, self.options.faults);
         faults.reach(Step::Commands);
         let stop = cancel.flag();
         let quarantine = Quarantine::receive(&repository, pack, request, limits, stop, faults)
             .context("receiving the pack")?;
         trace.phase("receive", &mut Output::new(progress))?;
+        quarantine.check_kinds(request, &mut statuses);
+        if statuses.iter().all(Result::is_err) {
+            return Ok(statuses);
+        }
+        if let Some(certificate) = &request.certificate {
+            let text = &certificate.text;
+            self.ledger
+                .record_signed_push(&app.id, signer.as_deref(), text, user)?;
+        }
         let allowed = request
             .commands
             .iter()
@@ -151,6 +161,16 @@ impl Platform {
         // The pusher has read why.
         let declined = |status: Status| status.and(Err(DECLINED.to_owned()));
         Ok(statuses.into_iter().map(declined).collect())
+    }
+
+    /// Finds who has signed a push, where it is signed and signers are named.
+    fn verify(&self, request: &Request) -> Result<Option<String>> {
+        match (&request.certificate, &self.options.signers) {
+            (Some(certificate), Some(signers)) => {
+                Ok(signers.verify(certificate, &self.data.scratch())?)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Builds the pushed commit, releases it and moves the refs.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::collect::{Collected, CollectedRepository};
 use super::dynos::DynoRow;
-use super::ledger::{App, Build, ReleaseRow, Slug, Token};
+use super::ledger::{App, Build, ReleaseRow, SignedPush, Slug, Token};
 use super::running::TypeRow;
 use super::token::Secret;
 use crate::app::AppRoot;
@@ -61,6 +61,17 @@ pub fn app(site: &Site<'_>, app: &App, repo_size_bytes: Option<u64>, web_url: &s
         "team": null,
         "updated_at": app.updated_at.to_string(),
         "web_url": web_url,
+    })
+}
+
+/// A push that its pusher has signed.
+pub fn signed_push(push: &SignedPush) -> Value {
+    json!({
+        "certificate": push.certificate,
+        "created_at": push.created_at.to_string(),
+        "id": push.id,
+        "signer": push.signer,
+        "user": user(&push.user),
     })
 }
 
@@ -240,8 +251,9 @@ pub fn authorization(site: &Site<'_>, token: &Token, secret: Option<&Secret>) ->
         "description": token.name,
         "grant": null,
         "id": token.id,
+        "apps": token.scope.apps,
         "refresh_token": null,
-        "scope": ["global"],
+        "scope": [if token.scope.read_only { "read" } else if token.scope.apps.is_some() { "write" } else { "global" }],
         "session": null,
         "updated_at": updated_at.to_string(),
         "user": user(site.owner),
@@ -271,8 +283,8 @@ mod tests {
     use super::*;
     use crate::app::{Layout, ObjectFormat};
     use crate::output::{Blame, Failure};
-    use crate::platform::ledger::SourceKind;
     use crate::platform::ledger::testing::record;
+    use crate::platform::ledger::{Scope, SourceKind};
     use crate::release::Version;
 
     const SITE: Site<'_> = Site {
@@ -409,6 +421,7 @@ mod tests {
         let token = Token {
             id: id(5),
             name: "laptop".into(),
+            scope: Scope::default(),
             created_at: time("2026-01-02T00:00:00Z"),
             last_used_at: None,
             revoked_at: None,

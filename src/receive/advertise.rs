@@ -14,20 +14,21 @@ const CAPABILITIES: &str =
 
 const AGENT: &str = concat!("slugline/", env!("CARGO_PKG_VERSION"));
 
-/// Writes the body of `GET info/refs?service=git-receive-pack`.
+/// Writes the body of `GET info/refs?service=git-receive-pack`; a `nonce` offers signed pushes.
 ///
 /// Source: gitprotocol-http(5), "Smart Server Response"; gitprotocol-capabilities(5).
 ///
 /// # Errors
 /// The machine's fault: the refs cannot be read, or nobody reads what is written.
-pub fn advertise(repo_dir: &Path, out: &mut dyn Write) -> Result<(), Error> {
+pub fn advertise(repo_dir: &Path, nonce: Option<&str>, out: &mut dyn Write) -> Result<(), Error> {
     let repo = open(repo_dir)?;
     let mut lines = lines(&repo, repo_dir)?;
     for border in shallow::read(repo_dir)? {
         lines.push(format!("shallow {border}").into_bytes());
     }
     let hash = repo.object_hash();
-    let capabilities = format!("{CAPABILITIES} object-format={hash} agent={AGENT}");
+    let signed = nonce.map_or_else(String::new, |nonce| format!(" push-cert={nonce}"));
+    let capabilities = format!("{CAPABILITIES}{signed} object-format={hash} agent={AGENT}");
     write(&lines, &capabilities, out).map_err(|source| Error::Write { source })
 }
 
@@ -77,7 +78,7 @@ mod tests {
 
     fn advertised(repo_dir: &Path) -> String {
         let mut body = Vec::new();
-        advertise(repo_dir, &mut body).unwrap();
+        advertise(repo_dir, None, &mut body).unwrap();
         String::from_utf8(body).unwrap()
     }
 

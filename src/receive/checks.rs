@@ -39,7 +39,7 @@ pub fn check(repo_dir: &Path, request: &Request) -> Result<Vec<Status>, Error> {
         };
         statuses.push(status);
     }
-    check_together(&request.commands, &mut statuses);
+    check_together(request, &mut statuses);
     if request.atomic && statuses.iter().any(Result::is_err) {
         for status in statuses.iter_mut().filter(|status| status.is_ok()) {
             *status = Err("atomic push failure".to_owned());
@@ -88,9 +88,7 @@ fn check_state(
         };
         return Ok(Err(stale.to_owned()));
     }
-    if command.new.is_none() && current.is_none() {
-        return Ok(Err("no such reference".to_owned()));
-    }
+    // To delete what is not there is done already, as it is for git; unless another is in its place.
     if current.is_none()
         && let Some(other) = in_the_way(repo, repo_dir, &command.name)?
     {
@@ -150,12 +148,12 @@ fn in_the_way(
 }
 
 /// Refuses commands that cannot stand beside an earlier one of the same push.
-fn check_together(commands: &[Command], statuses: &mut [Status]) {
+fn check_together(request: &Request, statuses: &mut [Status]) {
     let mut made: Vec<&str> = Vec::new();
     let mut build: Option<ObjectId> = None;
-    for (command, status) in commands.iter().zip(statuses) {
-        let Some(new) = command.new else { continue };
-        if status.is_err() {
+    for (command, status) in request.commands.iter().zip(statuses) {
+        // All at once, a name cannot make place for another.
+        if status.is_err() || command.new.is_none() && !request.atomic {
             continue;
         }
         let name = command.name.as_str();
@@ -170,7 +168,9 @@ fn check_together(commands: &[Command], statuses: &mut [Status]) {
             *status = Err(format!("cannot exist beside {other}"));
             continue;
         }
-        if deploys(command) {
+        if let Some(new) = command.new
+            && deploys(command)
+        {
             if build.is_some_and(|first| first != new) {
                 *status =
                     Err("main and master name different commits; push one of them".to_owned());

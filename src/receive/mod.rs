@@ -13,6 +13,7 @@
 //! repository; gix's own lock files guard single refs only.
 
 mod advertise;
+mod certificate;
 mod checks;
 mod fsck;
 mod ingest;
@@ -42,6 +43,7 @@ use gix::ObjectId;
 use gix::objs::Kind;
 
 pub use advertise::advertise;
+pub use certificate::{Certificate, Signers};
 pub use checks::{BRANCHES, check, to_build};
 pub use init::init;
 pub use options::PushOptions;
@@ -155,6 +157,9 @@ pub enum Error {
     /// More options than one push may have.
     #[error("more than {limit} push options")]
     PushOptions { limit: usize },
+    /// A signed push whose certificate is not what it should be.
+    #[error("the push certificate is refused: {reason}")]
+    Certificate { reason: String },
     /// The client speaks of another hash function.
     #[error("the push is of the object format {got:?}, the repository of {expected}")]
     ObjectFormat { got: String, expected: String },
@@ -203,13 +208,6 @@ pub enum Error {
     /// The commit or object that a ref should name is missing.
     #[error("the object {id} for {name} is missing")]
     TipMissing { name: String, id: ObjectId },
-    /// A branch can only name a commit.
-    #[error("{name} would name the {kind} {id}, and a branch names a commit")]
-    TipKind {
-        name: String,
-        id: ObjectId,
-        kind: Kind,
-    },
 
     /// A ref names another ref, which only a person on the machine can have made it do.
     #[error("{name} is a symbolic ref")]

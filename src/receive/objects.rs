@@ -101,15 +101,17 @@ pub(super) fn check_pack(
     Ok(borders.into_iter().collect())
 }
 
-/// Checks that what each ref is to name exists, and that branches name commits.
+/// Checks that what each ref is to name exists; gives the refs that cannot name it, with the reason:
+/// branches name commits.
 ///
 /// # Errors
-/// The caller's fault: an object is missing, or a branch would name something else than a commit.
+/// The caller's fault: an object is missing.
 pub(super) fn check_tips(
     commands: &[Command],
     odb: &gix::odb::HandleArc,
     repo_dir: &Path,
-) -> Result<(), Error> {
+) -> Result<Vec<(String, String)>, Error> {
+    let mut refused = Vec::new();
     for Command { name, new, .. } in commands {
         let Some(id) = *new else { continue };
         let header = odb
@@ -119,13 +121,13 @@ pub(super) fn check_tips(
         match header {
             None => return Err(Error::TipMissing { name, id }),
             Some(header) if header.kind != Kind::Commit && name.starts_with("refs/heads/") => {
-                let kind = header.kind;
-                return Err(Error::TipKind { name, id, kind });
+                let reason = format!("{id} is a {}, and a branch names a commit", header.kind);
+                refused.push((name, reason));
             }
             Some(_) => {}
         }
     }
-    Ok(())
+    Ok(refused)
 }
 
 /// The new objects, seen by all threads.

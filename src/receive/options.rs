@@ -44,13 +44,22 @@ impl PushOptions {
                 return Err(Error::PushOptions { limit });
             }
             let line = line.as_slice().unwrap_or_default();
-            match line.strip_suffix(b"\n").unwrap_or(line) {
-                b"no-release" => options.no_release = true,
-                b"plan" => options.plan = true,
-                b"trace" => options.trace = true,
-                other => return Err(Error::PushOption { got: shown(other) }),
-            }
+            options.take(line.strip_suffix(b"\n").unwrap_or(line))?;
         }
         Ok(options)
+    }
+
+    /// Adds one option.
+    ///
+    /// # Errors
+    /// The caller's fault: it is unknown.
+    pub(super) fn take(&mut self, name: &[u8]) -> Result<(), Error> {
+        match name {
+            b"no-release" => self.no_release = true,
+            b"plan" => self.plan = true,
+            b"trace" => self.trace = true,
+            other => return Err(Error::PushOption { got: shown(other) }),
+        }
+        Ok(())
     }
 }

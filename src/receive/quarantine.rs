@@ -14,7 +14,8 @@ use std::sync::atomic::AtomicBool;
 use crate::fault::{Faults, Step};
 
 use super::{
-    Error, Limits, Request, ingest, io_error, objects, open_objects, shallow, sync_dir, sync_file,
+    Error, Limits, Request, Status, ingest, io_error, objects, open_objects, shallow, sync_dir,
+    sync_file,
 };
 
 const PREFIX: &str = "incoming-";
@@ -32,6 +33,8 @@ pub struct Quarantine {
     kept: bool,
     /// Whether another process may have moved some of its files.
     adopted: bool,
+    /// Refs that cannot name what they should, with the reason.
+    refused: Vec<(String, String)>,
     faults: Faults,
 }
 
@@ -51,7 +54,7 @@ impl Quarantine {
         stop: &AtomicBool,
         faults: Faults,
     ) -> Result<Self, Error> {
-        let quarantine = Self::create(repo_dir)?.with_faults(faults);
+        let mut quarantine = Self::create(repo_dir)?.with_faults(faults);
         faults.reach(Step::Quarantine);
         if !request.has_pack() {
             ingest::require_no_pack(reader)?;
@@ -66,7 +69,7 @@ impl Quarantine {
             let borders = objects::check_pack(&index, hash, &odb, &request.shallow, limits, stop)?;
             shallow::write(&quarantine.dir, &borders)?;
         }
-        objects::check_tips(&request.commands, &odb, repo_dir)?;
+        quarantine.refused = objects::check_tips(&request.commands, &odb, repo_dir)?;
         faults.reach(Step::Objects);
         Ok(quarantine)
     }
@@ -82,6 +85,7 @@ impl Quarantine {
             name: name.to_owned(),
             kept: true,
             adopted: true,
+            refused: Vec::new(),
             faults: Faults::default(),
         })
     }
@@ -97,6 +101,23 @@ impl Quarantine {
     #[must_use]
     pub fn objects_dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Takes back what [`check`](super::check) has allowed, where the objects turned out to be of
+    /// another kind than their refs can name.
+    pub fn check_kinds(&self, request: &Request, statuses: &mut [Status]) {
+        let all = request.atomic && !self.refused.is_empty();
+        for (command, status) in request.commands.iter().zip(statuses) {
+            let refused = self.refused.iter().find(|(name, _)| *name == command.name);
+            if status.is_err() {
+                continue;
+            }
+            if let Some((_, reason)) = refused {
+                *status = Err(reason.clone());
+            } else if all {
+                *status = Err("atomic push failure".to_owned());
+            }
+        }
     }
 
     /// Its name in the repository, for [`Quarantine::adopt`] and [`sweep`].
@@ -196,6 +217,7 @@ impl Quarantine {
             dir,
             kept: false,
             adopted: false,
+            refused: Vec::new(),
             faults: Faults::default(),
         };
         for part in ["pack", "info"] {

@@ -9,7 +9,7 @@ use gix::bstr::ByteSlice as _;
 use gix_packetline::PacketLineRef;
 use gix_packetline::blocking_io::StreamingPeekableIter;
 
-use super::{Error, Limits, PushOptions};
+use super::{Certificate, Error, Limits, PushOptions};
 
 /// Longest part of a ref's name between slashes: a file's name is at most 255 bytes, and the lock
 /// beside a ref is called `<name>.lock`.
@@ -55,6 +55,8 @@ pub struct Request {
     /// What the client calls itself, such as `git/2.47.3`.
     pub agent: Option<String>,
     pub options: PushOptions,
+    /// Where the push is signed.
+    pub certificate: Option<Certificate>,
 }
 
 /// A push that is refused at its commands.
@@ -106,6 +108,17 @@ impl Request {
                 self.add_shallow(id, hash, limits)?;
                 continue;
             }
+            if let Some(capabilities) = line.strip_prefix(b"push-cert\0")
+                && self.commands.is_empty()
+            {
+                has_options = self.use_capabilities(capabilities, hash)?;
+                let certificate = Certificate::read(&mut lines, limits)?;
+                for line in &certificate.commands {
+                    self.add(line.as_bytes(), hash, limits, &mut names)?;
+                }
+                self.certificate = Some(certificate);
+                continue;
+            }
             let command = if self.commands.is_empty() {
                 let (command, capabilities) = line.split_once_str("\0").unwrap_or((line, b""));
                 has_options = self.use_capabilities(capabilities, hash)?;
@@ -113,16 +126,11 @@ impl Request {
             } else {
                 line
             };
-            let command = Command::parse(command, hash, limits)?;
-            if self.commands.len() == limits.commands {
-                return Err(Error::Commands {
-                    limit: limits.commands,
-                });
+            if self.certificate.is_some() {
+                // What is not signed cannot stand beside what is.
+                return Err(malformed(line));
             }
-            if !names.insert(command.name.clone()) {
-                return Err(Error::Repeated { name: command.name });
-            }
-            self.commands.push(command);
+            self.add(command, hash, limits, &mut names)?;
         }
         drop(lines);
         if self.commands.is_empty()
@@ -133,6 +141,37 @@ impl Request {
         if has_options {
             self.options = PushOptions::read(reader, limits)?;
         }
+        if let Some(certificate) = &self.certificate {
+            let mut signed = PushOptions::default();
+            for option in &certificate.options {
+                signed.take(option.as_bytes())?;
+            }
+            if signed != self.options {
+                return Err(Error::Certificate {
+                    reason: "it names other push options than the push".to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        line: &[u8],
+        hash: gix::hash::Kind,
+        limits: &Limits,
+        names: &mut HashSet<String>,
+    ) -> Result<(), Error> {
+        let command = Command::parse(line, hash, limits)?;
+        if self.commands.len() == limits.commands {
+            return Err(Error::Commands {
+                limit: limits.commands,
+            });
+        }
+        if !names.insert(command.name.clone()) {
+            return Err(Error::Repeated { name: command.name });
+        }
+        self.commands.push(command);
         Ok(())
     }
 

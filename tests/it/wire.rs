@@ -89,13 +89,14 @@ pub fn request(site: &Site, line: &str, headers: &str, body: &[u8]) -> Answer {
 
 /// A push of these bytes to an app called `hello`.
 pub fn post(site: &Site, body: &[u8]) -> Answer {
+    post_to(site, "hello", body)
+}
+
+/// A push to an app.
+pub fn post_to(site: &Site, app: &str, body: &[u8]) -> Answer {
     let length = format!("Content-Length: {}\r\n", body.len());
-    request(
-        site,
-        "POST /hello.git/git-receive-pack HTTP/1.1",
-        &length,
-        body,
-    )
+    let line = format!("POST /{app}.git/git-receive-pack HTTP/1.1");
+    request(site, &line, &length, body)
 }
 
 pub fn pkt(line: impl AsRef<[u8]>) -> Vec<u8> {

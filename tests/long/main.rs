@@ -8,6 +8,8 @@
     reason = "a test that cannot go on panics, and its site is its environment"
 )]
 
+mod receiver_load;
+mod receiver_oracle;
 mod s3;
 #[path = "../it/site.rs"]
 mod site;

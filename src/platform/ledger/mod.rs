@@ -17,6 +17,7 @@ mod formations;
 mod migrate;
 mod releases;
 mod rows;
+mod signed_pushes;
 mod slugs;
 mod sources;
 mod sql;
@@ -35,7 +36,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use deploy::{Deploy, Deployed, RefIntent};
 pub use error::LedgerError;
 pub use rows::{
-    App, Build, Intent, RefCommand, ReleaseRow, Slug, Source, SourceKind, Token, UnusedSlug,
+    App, Build, Intent, RefCommand, ReleaseRow, Scope, SignedPush, Slug, Source, SourceKind, Token,
+    UnusedSlug,
 };
 
 /// Owner reads and writes: config vars are in it.

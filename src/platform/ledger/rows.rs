@@ -31,15 +31,47 @@ pub struct App {
     pub object_format: ObjectFormat,
 }
 
+/// What a token may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Whether it may look and not change.
+    pub read_only: bool,
+    /// The ids of the apps that it sees, and nothing else of the server; `None` is all of it.
+    pub apps: Option<Vec<String>>,
+}
+
+impl Scope {
+    /// Whether an app is among those that are seen.
+    pub fn sees(&self, app_id: &str) -> bool {
+        let apps = self.apps.as_ref();
+        apps.is_none_or(|apps| apps.iter().any(|id| id == app_id))
+    }
+}
+
 /// A token, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     pub id: String,
     pub name: String,
+    pub scope: Scope,
     pub created_at: Timestamp,
     /// To the hour.
     pub last_used_at: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
+}
+
+/// A push that its pusher has signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedPush {
+    pub id: String,
+    pub app_id: String,
+    /// Whose signature it is; none where the server knows no signers to compare with.
+    pub signer: Option<String>,
+    /// What was signed and the signature, as git sent them.
+    pub certificate: String,
+    /// The name of the token that it was pushed with.
+    pub user: String,
+    pub created_at: Timestamp,
 }
 
 /// A slug: what one build of one app made. Many may share one digest.

@@ -13,7 +13,9 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use serde::de::DeserializeOwned;
 
 use super::error::LedgerError;
-use super::rows::{App, Build, Intent, ReleaseRow, Slug, Source, Token, UnusedSlug};
+use super::rows::{
+    App, Build, Intent, ReleaseRow, Scope, SignedPush, Slug, Source, Token, UnusedSlug,
+};
 use crate::app::{AppName, AppRoot, Layout, ObjectFormat};
 use crate::digest::Digest;
 use crate::output::Failure;
@@ -207,6 +209,10 @@ fn token_of(row: &Row<'_>) -> rusqlite::Result<Token> {
     Ok(Token {
         id: row.get("id")?,
         name: row.get("name")?,
+        scope: Scope {
+            read_only: row.get("read_only")?,
+            apps: json_option(row, "apps")?,
+        },
         created_at: parsed(row, "created_at")?,
         last_used_at: parsed_option(row, "last_used_at")?,
         revoked_at: parsed_option(row, "revoked_at")?,
@@ -221,12 +227,15 @@ pub(super) fn insert_token(
 ) -> Result<()> {
     run(
         c,
-        "INSERT INTO tokens (id, name, digest, adopted, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO tokens (id, name, digest, adopted, read_only, apps, created_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             token.id,
             token.name,
             digest.to_string(),
             adopted,
+            token.scope.read_only,
+            token.scope.apps.as_ref().map(to_json).transpose()?,
             token.created_at.to_string()
         ],
     )?;
@@ -281,6 +290,42 @@ pub(super) fn revoke_adopted_tokens(c: &Connection, name: &str, now: Timestamp) 
         params![name, now.to_string()],
     )?;
     Ok(())
+}
+
+// Signed pushes.
+
+fn signed_push_of(row: &Row<'_>) -> rusqlite::Result<SignedPush> {
+    Ok(SignedPush {
+        id: row.get("id")?,
+        app_id: row.get("app_id")?,
+        signer: row.get("signer")?,
+        certificate: row.get("certificate")?,
+        user: row.get("user_name")?,
+        created_at: parsed(row, "created_at")?,
+    })
+}
+
+pub(super) fn insert_signed_push(c: &Connection, push: &SignedPush) -> Result<()> {
+    run(
+        c,
+        "INSERT INTO signed_pushes (id, app_id, signer, certificate, user_name, created_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            push.id,
+            push.app_id,
+            push.signer,
+            push.certificate,
+            push.user,
+            push.created_at.to_string(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Newest first.
+pub(super) fn signed_pushes(c: &Connection, app_id: &str) -> Result<Vec<SignedPush>> {
+    let sql = "SELECT * FROM signed_pushes WHERE app_id = ?1 ORDER BY rowid DESC";
+    all(c, sql, [app_id], signed_push_of)
 }
 
 // Slugs.

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use subtle::ConstantTimeEq;
 
 use super::error::LedgerError;
-use super::rows::Token;
+use super::rows::{Scope, Token};
 use super::{Ledger, new_id, sql};
 use crate::digest::Digest;
 use crate::platform::clock;
@@ -20,9 +20,21 @@ impl Ledger {
     /// # Errors
     /// The platform's fault: the database, or no random bytes.
     pub fn create_token(&self, name: &str) -> Result<(Token, Secret), LedgerError> {
+        self.create_token_for(name, Scope::default())
+    }
+
+    /// The same for a part of what there is.
+    ///
+    /// # Errors
+    /// As [`Ledger::create_token`].
+    pub fn create_token_for(
+        &self,
+        name: &str,
+        scope: Scope,
+    ) -> Result<(Token, Secret), LedgerError> {
         let secret = Secret::generate().map_err(LedgerError::Random)?;
         let digest = digest_of_secret(secret.expose());
-        let token = self.write(|c| insert(c, name, digest, false))?;
+        let token = self.write(|c| insert(c, name, scope, digest, false))?;
         Ok((token, secret))
     }
 
@@ -38,7 +50,7 @@ impl Ledger {
             Some(token) => Err(LedgerError::Revoked { name: token.name }),
             None => {
                 sql::revoke_adopted_tokens(c, name, clock::now())?;
-                insert(c, name, digest, true)
+                insert(c, name, Scope::default(), digest, true)
             }
         })
     }
@@ -108,10 +120,17 @@ impl Ledger {
     }
 }
 
-fn insert(c: &Connection, name: &str, digest: Digest, adopted: bool) -> Result<Token, LedgerError> {
+fn insert(
+    c: &Connection,
+    name: &str,
+    scope: Scope,
+    digest: Digest,
+    adopted: bool,
+) -> Result<Token, LedgerError> {
     let token = Token {
         id: new_id(),
         name: name.to_owned(),
+        scope,
         created_at: clock::now(),
         last_used_at: None,
         revoked_at: None,
@@ -128,6 +147,20 @@ fn is_worth_noting(last_used_at: Option<Timestamp>, now: Timestamp) -> bool {
 mod tests {
     use super::super::testing::ledger;
     use super::*;
+
+    #[test]
+    fn a_scope_is_kept() {
+        let ledger = ledger();
+        let scope = Scope {
+            read_only: true,
+            apps: Some(vec!["1".to_owned()]),
+        };
+        let (token, secret) = ledger.create_token_for("ci", scope.clone()).unwrap();
+        let found = ledger.token_of_secret(secret.expose()).unwrap().unwrap();
+        assert_eq!((&found.scope, &token.scope), (&scope, &scope));
+        assert!(scope.sees("1") && !scope.sees("2"));
+        assert!(Scope::default().sees("2"));
+    }
 
     #[test]
     fn a_secret_finds_its_token_until_that_is_revoked() {

@@ -45,7 +45,8 @@ const OTHER_VARIABLES: &[&str] = &[
 
 /// The settings' names in the file; the variables are these in capitals, the command line's
 /// options these with `-` for `_`.
-pub const NAMES: [&str; 35] = [
+pub const NAMES: [&str; 38] = [
+    "allowed_signers",
     "behind_proxy",
     "boot_timeout_seconds",
     "bucket",
@@ -64,6 +65,7 @@ pub const NAMES: [&str; 35] = [
     "dyno_memory_bytes",
     "dyno_network",
     "dyno_processes",
+    "gpg_home",
     "listen",
     "log_format",
     "max_builds",
@@ -75,6 +77,7 @@ pub const NAMES: [&str; 35] = [
     "router_listen",
     "sandbox",
     "sandbox_require",
+    "signed_pushes",
     "slug_limit_bytes",
     "slug_warning_bytes",
     "stack",
@@ -151,6 +154,11 @@ pub struct Settings {
     /// Whether a push to an app that does not exist makes the app.
     pub create_on_push: bool,
     pub log_format: LogFormat,
+    /// Whether signed pushes are offered though no signers are named.
+    pub signed_pushes: bool,
+    /// A file of allowed SSH signers, and a home of GnuPG with a keyring of others.
+    pub allowed_signers: Option<PathBuf>,
+    pub gpg_home: Option<PathBuf>,
     pub build_timeout: Duration,
     pub push_limit_bytes: u64,
     /// Of the compressed slug, as is the warning.
@@ -194,6 +202,9 @@ impl Settings {
             max_builds: machine.cores.get(),
             create_on_push: false,
             log_format: LogFormat::Human,
+            signed_pushes: false,
+            allowed_signers: None,
+            gpg_home: None,
             build_timeout: DEFAULT_BUILD_TIMEOUT,
             push_limit_bytes: DEFAULT_PUSH_LIMIT_BYTES,
             slug_limit_bytes: DEFAULT_SLUG_LIMIT_BYTES,
@@ -345,6 +356,11 @@ impl Settings {
                 self.build_timeout = Duration::from_secs(seconds);
             }
             "create_on_push" => self.create_on_push = parsed(value, place, "true or false")?,
+            "allowed_signers" => {
+                self.allowed_signers = Some(parsed(value, place, "a file's path")?);
+            }
+            "gpg_home" => self.gpg_home = Some(parsed(value, place, "a directory's path")?),
+            "signed_pushes" => self.signed_pushes = parsed(value, place, "true or false")?,
             "listen" => {
                 let expected = "an address and a port, such as 127.0.0.1:7007";
                 self.listen = parsed(value, place, expected)?;
@@ -461,6 +477,9 @@ mod tests {
     #[test]
     fn every_setting_can_be_in_the_file() {
         let text = "\
+allowed_signers: /etc/slugline/signers
+gpg_home: /etc/slugline/gpg
+signed_pushes: true
 behind_proxy: true
 bucket: s3://slugs/some/prefix/
 build_env:
@@ -525,6 +544,9 @@ tls_key: /etc/slugline/key.pem
             max_builds: 2,
             create_on_push: true,
             log_format: LogFormat::Json,
+            signed_pushes: true,
+            allowed_signers: Some("/etc/slugline/signers".into()),
+            gpg_home: Some("/etc/slugline/gpg".into()),
             build_timeout: Duration::from_secs(60),
             push_limit_bytes: 1000,
             slug_limit_bytes: 2000,

@@ -63,11 +63,25 @@ fn a_shallow_clone_can_push_what_builds_on_the_repository() {
 fn tips_are_of_the_right_kind() {
     let case = Case::new();
     let blob = git_line(&case.source, &["rev-parse", "HEAD:file"], b"");
-    let error = case.refused(
-        &[command("main", None, Some(&blob))],
-        &case.pack_of(&[&blob]),
-    );
-    assert!(matches!(error, Error::TipKind { .. }), "{error:?}");
+    let refused = |new: &str, pack: &[u8]| {
+        let request = request(&[
+            command("main", None, Some(new)),
+            command("refs/tags/x", None, Some(new)),
+        ]);
+        let quarantine = case.receive(&request.commands, pack).unwrap();
+        for atomic in [false, true] {
+            let request = Request {
+                atomic,
+                ..request.clone()
+            };
+            let mut statuses = vec![Ok(()), Ok(())];
+            quarantine.check_kinds(&request, &mut statuses);
+            let reason = statuses[0].clone().unwrap_err();
+            assert!(reason.ends_with("a branch names a commit"), "{reason}");
+            assert_eq!(statuses[1].is_err(), atomic);
+        }
+    };
+    refused(&blob, &case.pack_of(&[&blob]));
     case.push(
         &[command("refs/tags/b", None, Some(&blob))],
         &case.pack_of(&[&blob]),
@@ -75,8 +89,7 @@ fn tips_are_of_the_right_kind() {
     git(&case.source, &["tag", "-a", "-m", "one", "v1"]);
     let tag = git_line(&case.source, &["rev-parse", "v1"], b"");
     let pack = case.pack(&[&tag]);
-    let error = case.refused(&[command("main", None, Some(&tag))], &pack);
-    assert!(matches!(error, Error::TipKind { .. }), "{error:?}");
+    refused(&tag, &pack);
     case.push(&[command("refs/tags/v1", None, Some(&tag))], &pack);
 }
 
