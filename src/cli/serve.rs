@@ -20,6 +20,7 @@ use crate::failure::explain;
 use crate::http::tls::Certificate;
 use crate::http::{Limits, Server, serve};
 use crate::platform::data::{ADMIN_TOKEN, DataDir, SETTINGS};
+use crate::platform::image::StackLayer;
 use crate::platform::running::Web;
 use crate::platform::settings::{LogFormat, Settings};
 use crate::platform::token::Secret;
@@ -59,6 +60,9 @@ pub struct Args {
     /// Let the first push to an unknown name make the app.
     #[arg(long)]
     pub create_on_push: bool,
+    /// Serve releases as images over this layer, a tar or gzip of one
+    #[arg(long, value_name = "FILE")]
+    pub stack_layer: Option<PathBuf>,
     /// How the server's own log is written.
     #[arg(long, value_name = "human|json")]
     pub log_format: Option<String>,
@@ -70,6 +74,7 @@ impl Args {
         [
             ("listen", self.listen.map(|address| address.to_string())),
             ("behind_proxy", self.behind_proxy.then(|| "true".to_owned())),
+            ("stack_layer", path(&self.stack_layer)),
             ("tls_cert", path(&self.tls_cert)),
             ("tls_key", path(&self.tls_key)),
             ("public_url", self.public_url.clone()),
@@ -112,6 +117,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Some((chain, key)) => Some(Arc::new(Certificate::open(chain, key)?)),
         None => None,
     };
+    let stack_layer = match &settings.stack_layer {
+        Some(path) => {
+            let layer = StackLayer::open(path);
+            Some(layer.with_context(|| path.display().to_string())?)
+        }
+        None => None,
+    };
     start_log(settings.log_format);
     let machine = machine::machine(&settings)?;
     machine.sandbox.probe_for_builds(&data.scratch())?;
@@ -149,7 +161,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let platform = Arc::new(Platform::open(data, options)?);
     platform.ledger.adopt_token("admin", &admin)?;
-    runtime.block_on(listen(&settings, sockets, certificate, platform, &key))?;
+    runtime.block_on(listen(
+        &settings,
+        sockets,
+        certificate,
+        stack_layer,
+        platform,
+        &key,
+    ))?;
     // Threads that still stream to clients need not hold the exit up.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
@@ -200,6 +219,7 @@ async fn listen(
     settings: &Settings,
     sockets: Sockets,
     certificate: Option<Arc<Certificate>>,
+    stack_layer: Option<StackLayer>,
     platform: Arc<Platform>,
     key: &str,
 ) -> Result<()> {
@@ -249,7 +269,8 @@ async fn listen(
     ));
     let mut server = Server::new(platform.clone(), key, environment::git()?, address)
         .with_limits(limits)
-        .with_public_url(public_url);
+        .with_public_url(public_url)
+        .with_stack_layer(stack_layer);
     if let Some(certificate) = certificate {
         server = server.with_tls(certificate)?;
     }

@@ -16,6 +16,7 @@ mod idle;
 mod limits;
 mod logs;
 mod push;
+mod registry;
 mod reply;
 mod signed;
 mod stall;
@@ -43,6 +44,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::output::Failure;
 use crate::platform::Platform;
+use crate::platform::image::StackLayer;
 use idle::Activity;
 use limits::Gate;
 pub use limits::Limits;
@@ -73,6 +75,8 @@ pub struct Server {
     /// Who answers, for URLs where a request does not say by which name it came.
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
+    /// What images have below their slugs.
+    stack_layer: Option<StackLayer>,
     limits: Limits,
     gate: Gate,
 }
@@ -87,6 +91,7 @@ impl Server {
             public_url: None,
             address,
             tls: None,
+            stack_layer: None,
             gate: Gate::new(&Limits::default()),
             limits: Limits::default(),
         }
@@ -108,6 +113,13 @@ impl Server {
         let config = tls::server_config(certificate)?;
         self.tls = Some(TlsAcceptor::from(Arc::new(config)));
         Ok(self)
+    }
+
+    /// The same whose images have a layer below their slugs.
+    #[must_use]
+    pub fn with_stack_layer(mut self, stack_layer: Option<StackLayer>) -> Self {
+        self.stack_layer = stack_layer;
+        self
     }
 
     /// The same with URLs that begin like this one, which ends without a slash.
@@ -286,6 +298,7 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Reply {
         (&Method::GET, ["blobs", digest]) => streams::blob(&server, digest, &request).await,
         (&Method::GET, ["sources", id]) => streams::read_source(&server, id, &request).await,
         (&Method::PUT, ["sources", id]) => streams::write_source(&server, id, request).await,
+        (_, ["v2", path @ ..]) => registry::answer(&server, path, request).await,
         _ => api::answer(&server, request).await,
     };
     // Paths of signed URLs hold no secret; their queries do, and are left out.

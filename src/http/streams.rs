@@ -133,7 +133,7 @@ pub(super) async fn write_source(server: &Server, id: &str, request: Request<Inc
 }
 
 /// Sends what a reader gives, read on a blocking thread.
-fn send(
+pub(super) fn send(
     content_type: &'static str,
     size_bytes: Option<u64>,
     mut reader: impl Read + Send + 'static,

@@ -11,6 +11,7 @@ pub mod collect;
 pub mod data;
 mod deploy;
 pub mod dynos;
+pub mod image;
 pub mod ledger;
 pub mod log_stream;
 pub mod logs;

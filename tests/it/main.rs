@@ -30,6 +30,7 @@ mod receiver_sha256;
 mod receiver_signed;
 mod receiver_tls;
 mod receiver_upkeep;
+mod registry;
 mod running;
 mod sandbox;
 mod sandbox_attacks;

@@ -45,7 +45,7 @@ const OTHER_VARIABLES: &[&str] = &[
 
 /// The settings' names in the file; the variables are these in capitals, the command line's
 /// options these with `-` for `_`.
-pub const NAMES: [&str; 38] = [
+pub const NAMES: [&str; 39] = [
     "allowed_signers",
     "behind_proxy",
     "boot_timeout_seconds",
@@ -81,6 +81,7 @@ pub const NAMES: [&str; 38] = [
     "slug_limit_bytes",
     "slug_warning_bytes",
     "stack",
+    "stack_layer",
     "stop_timeout_seconds",
     "tls_cert",
     "tls_key",
@@ -149,6 +150,8 @@ pub struct Settings {
     /// Of one dyno.
     pub dyno_limits: BuildLimits,
     pub dyno_network: Network,
+    /// What releases' images have below their slugs: a tar, or gzip of one.
+    pub stack_layer: Option<PathBuf>,
     /// Builds that run at once; more wait.
     pub max_builds: usize,
     /// Whether a push to an app that does not exist makes the app.
@@ -187,6 +190,7 @@ impl Settings {
             behind_proxy: false,
             public_url: None,
             tls_cert: None,
+            stack_layer: None,
             tls_key: None,
             router_listen: None,
             domain: "localhost".to_owned(),
@@ -377,6 +381,7 @@ impl Settings {
             "stack" => {
                 self.stack = parsed::<StackName>(value, place, StackName::EXPECTED)?.to_string();
             }
+            "stack_layer" => self.stack_layer = Some(parsed(value, place, "a file's path")?),
             "tls_cert" => self.tls_cert = Some(parsed(value, place, "a file's path")?),
             "tls_key" => self.tls_key = Some(parsed(value, place, "a file's path")?),
             _ => {
@@ -515,6 +520,7 @@ push_limit_bytes: 1000
 slug_limit_bytes: 2000
 slug_warning_bytes: 500
 stack: ubuntu-24.04
+stack_layer: /var/lib/debian.tar.gz
 tls_cert: /etc/slugline/cert.pem
 tls_key: /etc/slugline/key.pem
 ";
@@ -529,6 +535,7 @@ tls_key: /etc/slugline/key.pem
             behind_proxy: true,
             public_url: Some("https://slugs.example.com".parse().unwrap()),
             tls_cert: Some("/etc/slugline/cert.pem".into()),
+            stack_layer: Some("/var/lib/debian.tar.gz".into()),
             tls_key: Some("/etc/slugline/key.pem".into()),
             router_listen: Some("0.0.0.0:8080".parse().unwrap()),
             domain: "apps.example.com".into(),
