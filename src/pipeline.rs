@@ -16,12 +16,14 @@ mod tools;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use choose::{Asking, Chosen, choose};
 use obtain::Supply;
+pub use obtain::fetch_archive;
 pub use packing::Last;
 use packing::{check_size, pack_app};
 use place::Place;
@@ -36,7 +38,7 @@ use crate::compile::cache::{self, Maker, Restored};
 use crate::compile::{self, Compiler};
 use crate::config::ConfigVars;
 use crate::output::Output;
-use crate::sandbox::{Cancel, Contact, Root, Sandbox, Watch};
+use crate::sandbox::{Cancel, Contact, Root, Rules, Sandbox, Watch};
 use crate::slug::{self, SlugRecord, UsedBuildpack};
 use crate::stack::{Stack, StackName};
 use crate::store::Store;
@@ -85,6 +87,8 @@ pub struct Machine {
     pub sandbox: Sandbox,
     /// The name of its own stack, such as `debian-12`.
     pub stack: StackName,
+    /// Where the server itself fetches from in the name of apps.
+    pub fetch_from: Arc<Rules>,
     /// The operator's own variables for builds: mirrors, certificates.
     pub env: ConfigVars,
     pub limits: Limits,
@@ -182,6 +186,7 @@ pub fn build(
         scratch: job.scratch,
         env: &env,
         cancel: &watch.cancel,
+        rules: &machine.fetch_from,
     };
     let asking = Asking {
         root: &root,
@@ -217,9 +222,7 @@ pub fn build(
     })?;
     let summary = packed.summary;
     check_size(&packed, last, &machine.limits, out)?;
-    if watch.cancel.is_cancelled() {
-        return Err(compile::Error::Cancelled.into());
-    }
+    check(&watch.cancel)?;
     phases.time("store", || -> Result<_> {
         packed.out.commit()?;
         Ok(packed.manifest_out.commit()?)
@@ -258,6 +261,13 @@ pub fn build(
         contacts: root.traffic().contacts(),
         timings: phases.0,
     })
+}
+
+fn check(cancel: &Cancel) -> Result<(), compile::Error> {
+    if cancel.is_cancelled() {
+        return Err(compile::Error::Cancelled);
+    }
+    Ok(())
 }
 
 /// Makes the build's root, and says what the build runs on.

@@ -151,6 +151,7 @@ pub fn machine() -> Machine {
     Machine {
         sandbox: Sandbox::new(SLUGLINE),
         stack: settings.stack.parse().expect("a name"),
+        fetch_from: std::sync::Arc::default(),
         env,
         limits: Limits {
             time: settings.build_timeout,

@@ -100,7 +100,7 @@ pub(super) fn build(args: &Args) -> Result<(Built, PathBuf)> {
         });
     }
     let settings = machine::settings(None, [])?;
-    let machine = machine::machine(&settings)?;
+    let machine = machine::machine(&settings, machine::Whose::Own)?;
     let config = read_config(&args.env, args.env_file.as_deref())?;
     let work = Work::create()?;
     machine.sandbox.probe(work.path())?;

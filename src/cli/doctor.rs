@@ -62,7 +62,7 @@ fn stack() -> Result<String> {
 
 fn sandbox() -> Result<String> {
     let work = Work::create()?;
-    let sandbox = machine::machine(&machine::settings(None, [])?)?.sandbox;
+    let sandbox = machine::machine(&machine::settings(None, [])?, machine::Whose::Own)?.sandbox;
     sandbox.probe_for_builds(work.path())?;
     let mut text = sandbox.level()?.to_string();
     for (what, by) in sandbox.enforced() {
@@ -73,7 +73,7 @@ fn sandbox() -> Result<String> {
 
 /// What becomes of attacks, for any level: an operator may be about to choose another.
 fn attacks() -> Result<String> {
-    let sandbox = machine::machine(&machine::settings(None, [])?)?.sandbox;
+    let sandbox = machine::machine(&machine::settings(None, [])?, machine::Whose::Own)?.sandbox;
     let mut text = format!("what becomes of an attack\n           {:<48}", "at level");
     text.push_str("1         2         3");
     for attack in sandbox.attacks() {

@@ -67,10 +67,11 @@ pub(super) fn settings(
 }
 
 /// The machine that builds run on.
-pub(super) fn machine(settings: &Settings) -> Result<Machine> {
+pub(super) fn machine(settings: &Settings, whose: Whose) -> Result<Machine> {
     Ok(Machine {
         sandbox: sandbox().with(policy(settings)?),
         stack: settings.stack.parse()?,
+        fetch_from: fetch_from(settings, whose)?,
         env: build_env(settings)?,
         limits: Limits {
             time: settings.build_timeout,
@@ -106,6 +107,28 @@ pub(super) fn dynos(settings: &Settings) -> Result<dynos::Options> {
         first_delay: Duration::from_secs(1),
         longest_delay: Duration::from_secs(300),
     })
+}
+
+/// Who names what is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The person at this machine, who reaches all of it anyway.
+    Own,
+    /// The apps of a server.
+    Apps,
+}
+
+fn fetch_from(settings: &Settings, whose: Whose) -> Result<Arc<Rules>> {
+    let everything = ["0.0.0.0/0", "::/0"].into_iter();
+    let everything = everything.filter_map(|text| text.parse().ok());
+    Ok(Arc::new(Rules {
+        allow: match whose {
+            Whose::Own => everything.collect(),
+            Whose::Apps => settings.network_allow.clone(),
+        },
+        only: Vec::new(),
+        upstream: upstream(settings)?,
+    }))
 }
 
 /// The sandbox whose helper is this very binary, even after its file was replaced.

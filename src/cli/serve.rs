@@ -125,7 +125,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         None => None,
     };
     start_log(settings.log_format);
-    let machine = machine::machine(&settings)?;
+    let machine = machine::machine(&settings, machine::Whose::Apps)?;
     machine.sandbox.probe_for_builds(&data.scratch())?;
     let make = || {
         Secret::generate()

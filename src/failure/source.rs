@@ -95,6 +95,9 @@ fn fetch(error: &FetchError) -> Draft {
                 .found(super::chain(error))
                 .remedy("The URL must answer a plain GET with the archive, and not have expired.")
         }
+        E::Refused { .. } => refused("source_unreachable", error),
+        E::NotPut => Draft::caller("source_unreachable", sentence(error))
+            .remedy("Put the archive to the source's put_url first."),
         E::Cancelled => cancelled(),
         E::Io { .. } => machine("The source could not be kept.", error),
     }
@@ -106,11 +109,21 @@ fn git(error: &GitError) -> Draft {
         E::Failed { .. } => Draft::app("buildpack_unreachable", "The buildpack could not be fetched.")
             .found(sentence(error))
             .remedy("The URL must be one that git clone takes without a password: look at it, and at whether the repository is public."),
+        E::TooLarge { .. } => Draft::app("buildpack_unreachable", sentence(error))
+            .remedy("Use a .tgz of the buildpack, without its history."),
         E::NoReference { .. } => Draft::app("buildpack_unreachable", sentence(error))
             .remedy("Name a branch, tag or commit of the buildpack after #, or leave it out for the default branch."),
         E::TimedOut { .. } => Draft::app("buildpack_unreachable", sentence(error))
             .remedy("Push again later; a .tgz of the buildpack is fetched faster than a repository with a long history."),
+        E::Refused { .. } => refused("buildpack_unreachable", error),
         E::Cancelled => cancelled(),
         E::Run(_) => machine("git could not be run.", error).remedy("Buildpacks of git repositories need git on the server: install it, such as by apt install git."),
     }
+}
+
+/// An address that the server does not connect to in the name of others.
+fn refused(id: &'static str, error: &dyn Error) -> Draft {
+    Draft::caller(id, "The server does not fetch from there.")
+        .found(sentence(error))
+        .remedy("Name a public host. An operator allows others by network_allow in the server's slugline.yml.")
 }

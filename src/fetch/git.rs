@@ -1,5 +1,6 @@
 //! Commits of other repositories, by the host's `git` over http and https.
 
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -18,19 +19,14 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(90);
 /// The `PATH` of git, which starts its transports.
 const GIT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// Largest repository that is fetched, as it is sent.
+const REPOSITORY_LIMIT_BYTES: u64 = 1 << 30;
+
 /// Most bytes that are kept of what git prints.
 const OUTPUT_LIMIT_BYTES: u64 = 4 << 20;
 
-/// Variables of the operator's that git may see: certificates and proxies.
-const PASSED_ON: [&str; 7] = [
-    "GIT_SSL_CAINFO",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "NO_PROXY",
-    "https_proxy",
-    "http_proxy",
-    "no_proxy",
-];
+/// A variable of the operator's that git may see.
+const CERTIFICATES: &str = "GIT_SSL_CAINFO";
 
 /// Which commit of which repository.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +35,8 @@ pub struct GitSource<'a> {
     pub url: &'a str,
     /// A branch, a tag or a commit; none is the default branch.
     pub reference: Option<&'a str>,
+    /// The URL of a proxy that all of it goes by.
+    pub proxy: Option<&'a str>,
 }
 
 /// What was found.
@@ -59,6 +57,11 @@ pub enum GitError {
     NoReference { url: String, reference: String },
     #[error("fetching {url} took longer than {limit_seconds} s")]
     TimedOut { url: String, limit_seconds: u64 },
+    #[error("{url} has more than {limit_bytes} bytes")]
+    TooLarge { url: String, limit_bytes: u64 },
+    /// Not by the other end, but by us.
+    #[error("not connected to {reason}")]
+    Refused { reason: String },
     #[error("the build was cancelled")]
     Cancelled,
     #[error("running git")]
@@ -79,6 +82,8 @@ pub fn fetch_commit(
 ) -> Result<Fetched, GitError> {
     let git = Git {
         url: source.url,
+        proxy: source.proxy,
+        packs: &dir.join("objects/pack"),
         env,
         deadline: Instant::now() + TIME_LIMIT,
         cancel,
@@ -153,6 +158,9 @@ pub fn fetch_commit(
 /// git, and whose repository it reads.
 struct Git<'a> {
     url: &'a str,
+    proxy: Option<&'a str>,
+    /// Where what is fetched grows.
+    packs: &'a Path,
     env: &'a [(String, String)],
     deadline: Instant,
     cancel: &'a AtomicBool,
@@ -204,9 +212,11 @@ impl Git<'_> {
             .envs(
                 self.env
                     .iter()
-                    .filter(|(name, _)| PASSED_ON.contains(&name.as_str()))
+                    .filter(|(name, _)| name == CERTIFICATES)
                     .map(|(name, value)| (name, value)),
             )
+            .envs(self.proxy.map(|proxy| ("http_proxy", proxy)))
+            .envs(self.proxy.map(|proxy| ("https_proxy", proxy)))
             .env("PATH", GIT_PATH)
             .env("HOME", "/nonexistent")
             .env("LC_ALL", "C")
@@ -238,6 +248,12 @@ impl Git<'_> {
         })
     }
 
+    fn is_too_large(&self) -> bool {
+        let files = fs::read_dir(self.packs).into_iter().flatten().flatten();
+        let sizes = files.map(|file| file.metadata().map_or(0, |meta| meta.len()));
+        sizes.sum::<u64>() > REPOSITORY_LIMIT_BYTES
+    }
+
     fn wait(&self, child: &mut Child) -> Result<std::process::ExitStatus, GitError> {
         const TICK: Duration = Duration::from_millis(20);
         loop {
@@ -250,6 +266,11 @@ impl Git<'_> {
                 GitError::TimedOut {
                     url: self.url.to_owned(),
                     limit_seconds: TIME_LIMIT.as_secs(),
+                }
+            } else if self.is_too_large() {
+                GitError::TooLarge {
+                    url: self.url.to_owned(),
+                    limit_bytes: REPOSITORY_LIMIT_BYTES,
                 }
             } else {
                 thread::sleep(TICK);
@@ -297,6 +318,7 @@ mod tests {
             let source = GitSource {
                 url,
                 reference: None,
+                proxy: None,
             };
             let to = dir.path().join("x.git");
             let fetched = fetch_commit(&source, &[], &to, |_| false, &AtomicBool::new(false));
@@ -312,6 +334,7 @@ mod tests {
         let source = GitSource {
             url: "http://127.0.0.1:1/x",
             reference: Some("4b825dc642cb6eb9a060e54bf8d69288fbee4904"),
+            proxy: None,
         };
         let dir = Path::new("/nonexistent");
         let fetched = fetch_commit(&source, &[], dir, |_| true, &AtomicBool::new(false));

@@ -32,6 +32,12 @@ pub enum FetchError {
         url: String,
         source: Box<ureq::Error>,
     },
+    /// Not by the other end, but by us.
+    #[error("not connected to {reason}")]
+    Refused { reason: String },
+    /// A source of this server's own that is still empty.
+    #[error("nothing was put to this source yet")]
+    NotPut,
     #[error("reading {url}")]
     Read { url: String, source: io::Error },
     #[error("the build was cancelled")]
@@ -40,7 +46,8 @@ pub enum FetchError {
     Io { path: String, source: io::Error },
 }
 
-/// Fetches `url` into the new file `dest` and gives its digest, which is the one `expected`, if any.
+/// Fetches `url`, by way of `proxy` where one is given, into the new file `dest` and gives its
+/// digest, which is the one `expected`, if any.
 ///
 /// # Errors
 /// The caller's: the URL, what is behind it, or its checksum. The platform's: [`FetchError::Io`].
@@ -48,6 +55,7 @@ pub fn fetch(
     url: &str,
     expected: Option<Digest>,
     dest: &Path,
+    proxy: Option<&str>,
     cancel: &AtomicBool,
 ) -> Result<Digest, FetchError> {
     if !url.starts_with("http://") && !url.starts_with("https://") {
@@ -60,9 +68,15 @@ pub fn fetch(
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::PlatformVerifier)
         .build();
+    let invalid = |source| FetchError::Http {
+        url: shown.clone(),
+        source: Box::new(source),
+    };
+    let proxy = proxy.map(ureq::Proxy::new).transpose().map_err(invalid)?;
     let config = ureq::Agent::config_builder()
         .timeout_global(Some(TIME_LIMIT))
         .tls_config(tls)
+        .proxy(proxy)
         .build();
     let mut response = ureq::Agent::new_with_config(config)
         .get(url)
@@ -139,8 +153,14 @@ mod tests {
     fn only_http_is_fetched() {
         let dir = tempfile::tempdir().unwrap();
         for url in ["file:///etc/passwd", "ftp://x/y", "/etc/passwd", "--help"] {
-            let error =
-                fetch(url, None, &dir.path().join("x"), &AtomicBool::new(false)).unwrap_err();
+            let error = fetch(
+                url,
+                None,
+                &dir.path().join("x"),
+                None,
+                &AtomicBool::new(false),
+            )
+            .unwrap_err();
             assert!(matches!(error, FetchError::Scheme { .. }), "{url}");
         }
     }

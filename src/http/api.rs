@@ -23,7 +23,7 @@ use super::{AccessError, Server, auth};
 use crate::app::AppName;
 use crate::buildpack::Reference;
 use crate::digest::Digest;
-use crate::platform::api_build::BuildRequest;
+use crate::platform::api_build::{BuildRequest, From};
 use crate::platform::ledger::{App, Build, Scope, Token};
 use crate::platform::resources::{self, Site};
 use crate::platform::upkeep;
@@ -512,6 +512,16 @@ impl Call<'_> {
         Ok(build)
     }
 
+    /// The source behind a link of ours, whatever the name under which the caller reaches us.
+    fn own_source(&self, url: &str) -> Option<From> {
+        let (_, rest) = url.split_once("://")?;
+        let (path, query) = rest[rest.find('/')?..].split_once('?')?;
+        let id = path.strip_prefix("/sources/")?;
+        let known = self.server.platform.ledger.source(id).is_ok();
+        (known && self.server.signer.allows("GET", path, query))
+            .then(|| From::Source(id.to_owned()))
+    }
+
     fn create_build(&self, app: &str) -> Result<Value> {
         let app = self.app(app)?;
         let source = &self.body["source_blob"];
@@ -521,7 +531,7 @@ impl Call<'_> {
             expected: "a URL",
         })?;
         let request = BuildRequest {
-            url,
+            from: self.own_source(&url).unwrap_or(From::Url(url)),
             checksum: text("checksum"),
             version: text("version"),
             buildpacks: buildpacks(&self.body["buildpacks"], "buildpacks")?,

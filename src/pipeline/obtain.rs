@@ -5,14 +5,15 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
 use crate::buildpack::{self, Reference, Staged};
 use crate::checkout;
 use crate::digest::Digest;
-use crate::fetch::{self, Fetched, GitSource};
-use crate::sandbox::{Cancel, Root};
+use crate::fetch::{self, FetchError, Fetched, GitError, GitSource};
+use crate::sandbox::{Cancel, Gate, Root, Rules};
 
 /// How large a fetched buildpack may be, unpacked.
 const LIMITS: checkout::Limits = checkout::Limits {
@@ -29,6 +30,8 @@ pub(super) struct Supply<'a> {
     /// The operator's variables for builds: proxies, certificates.
     pub env: &'a [(String, String)],
     pub cancel: &'a Cancel,
+    /// What may be fetched from.
+    pub rules: &'a Arc<Rules>,
 }
 
 impl Supply<'_> {
@@ -68,11 +71,21 @@ impl Supply<'_> {
         place: usize,
     ) -> Result<(PathBuf, Option<String>)> {
         let repository = self.scratch.join(format!("fetched-{place}.git"));
-        let source = GitSource { url, reference };
+        let gate = Gate::open(self.rules.clone()).context("opening the way out")?;
+        let proxy = gate.url();
+        let source = GitSource {
+            url,
+            reference,
+            proxy: Some(&proxy),
+        };
         let name = |id: &gix::ObjectId| format!("git-{id}");
         let known = |id: &gix::ObjectId| self.find(&name(id)).is_some();
         let fetched =
             fetch::fetch_commit(&source, self.env, &repository, known, self.cancel.flag())
+                .map_err(|error| match gate.refused() {
+                    Some(reason) => GitError::Refused { reason },
+                    None => error,
+                })
                 .with_context(|| format!("fetching the buildpack {url}"))?;
         let (id, files) = match fetched {
             Fetched::Known(id) => (id, self.find(&name(&id))),
@@ -102,7 +115,7 @@ impl Supply<'_> {
             return Ok((files, pinned(digest)));
         }
         let archive = self.scratch.join(format!("fetched-{place}.tgz"));
-        let digest = fetch::fetch(url, checksum, &archive, self.cancel.flag())
+        let digest = fetch_archive(url, checksum, &archive, self.rules, self.cancel)
             .with_context(|| format!("fetching the buildpack {url}"))?;
         let files = if let Some(files) = self.find(&name(digest)) {
             files
@@ -140,6 +153,25 @@ impl Supply<'_> {
                 .with_context(|| format!("keeping {name}")),
         }
     }
+}
+
+/// Fetches an archive, from where the rules allow it alone.
+///
+/// # Errors
+/// The caller's: what is behind the URL, or that it is not allowed.
+pub fn fetch_archive(
+    url: &str,
+    checksum: Option<Digest>,
+    to: &Path,
+    rules: &Arc<Rules>,
+    cancel: &Cancel,
+) -> Result<Digest> {
+    let gate = Gate::open(rules.clone()).context("opening the way out")?;
+    let fetched = fetch::fetch(url, checksum, to, Some(&gate.url()), cancel.flag());
+    Ok(fetched.map_err(|error| match gate.refused() {
+        Some(reason) => FetchError::Refused { reason },
+        None => error,
+    })?)
 }
 
 /// Where the files begin: archives of git hosts have one directory around everything.

@@ -51,6 +51,7 @@ pub fn plan(job: Build<'_>, machine: &Machine, watch: &Watch, out: &mut Output<'
         scratch: job.scratch,
         env: &env,
         cancel: &watch.cancel,
+        rules: &machine.fetch_from,
     };
     let asking = Asking {
         root: &root,

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -14,20 +15,29 @@ use super::ledger::{App, Build, Deploy, SourceKind};
 use super::push::other_pushes;
 use super::scratch::Scratch;
 use crate::buildpack::Reference;
-use crate::fetch;
+use crate::digest::{Digest, Hashing};
+use crate::fetch::{self, FetchError};
 use crate::output::Output;
-use crate::pipeline::Source;
+use crate::pipeline::{self, Source};
 use crate::sandbox::Cancel;
 
 /// What the caller asks for. Source: the Platform API's schema, `build.source_blob`.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
-    /// Of a tarball, http or https.
-    pub url: String,
+    pub from: From,
     /// `SHA256:<hex>` of the archive's bytes.
     pub checksum: Option<String>,
     pub version: Option<String>,
     pub buildpacks: Vec<Reference>,
+}
+
+/// Where the archive is.
+#[derive(Debug, Clone)]
+pub enum From {
+    /// The URL of a tarball, http or https.
+    Url(String),
+    /// The id of a source of this server's own.
+    Source(String),
 }
 
 impl Platform {
@@ -75,6 +85,24 @@ impl Platform {
         }
     }
 
+    /// Takes what was put to a source, as it is now.
+    fn take_source(&self, id: &str, expected: Option<Digest>, to: &Path) -> Result<()> {
+        let put = match File::open(self.data.source(id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(FetchError::NotPut.into());
+            }
+            put => put.context("opening the source")?,
+        };
+        let file = File::create_new(to).with_context(|| to.display().to_string())?;
+        let mut file = Hashing::new(file);
+        io::copy(&mut &put, &mut file).context("reading the source")?;
+        let (_, got, _) = file.finish();
+        match expected {
+            Some(expected) if expected != got => Err(FetchError::Checksum { expected, got }.into()),
+            _ => Ok(()),
+        }
+    }
+
     fn build_archive(
         &self,
         app: &App,
@@ -96,7 +124,13 @@ impl Platform {
         let archive = scratch.path().join("source");
         let checksum = request.checksum.as_deref();
         let checksum = checksum.map(fetch::parse_checksum).transpose()?;
-        fetch::fetch(&request.url, checksum, &archive, cancel.flag())?;
+        match &request.from {
+            From::Url(url) => {
+                let rules = &self.options.machine.fetch_from;
+                pipeline::fetch_archive(url, checksum, &archive, rules, cancel)?;
+            }
+            From::Source(id) => self.take_source(id, checksum, &archive)?,
+        }
         out.line("Building source:")?;
         out.line("")?;
         let reader = File::open(&archive).context("opening the fetched source")?;

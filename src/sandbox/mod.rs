@@ -50,7 +50,7 @@ pub use helper::helper_main;
 pub use launch::Launch;
 pub use level::Level;
 pub use limits::{Limit, Limits};
-pub use network::{Contact, Network, PROXY_PORT, Place, Rules, Traffic, Upstream};
+pub use network::{Contact, Gate, Network, PROXY_PORT, Place, Rules, Traffic, Upstream};
 pub use refusal::{Cause, cause_of_refusal};
 pub use remove::remove_tree;
 pub use root::{Layering, Root, TOOL_DIR};

@@ -237,7 +237,7 @@ fn hard_links_between_cache_and_build_work() {
 
 #[test]
 fn a_buildpack_of_a_git_repository() {
-    let site = Site::new();
+    let site = Site::that_fetches_from_loopback();
     let origin = Origin::new(&site);
     let old = origin.repository(&site, "pack.git", "only_detect_and_compile");
     origin.git(&site, "pack.git", &["tag", "-a", "v1", "-m", "v1"]);
@@ -308,7 +308,7 @@ fn a_buildpack_of_a_git_repository() {
 
 #[test]
 fn a_buildpack_of_a_tarball() {
-    let site = Site::new();
+    let site = Site::that_fetches_from_loopback();
     let origin = Origin::new(&site);
     let digest = origin.tarball(&site, "pack.tgz", "only_detect_and_compile");
     let app = site.app("hello", "no_language");
@@ -578,4 +578,49 @@ fn a_buildpack_that_does_not_know_the_stack() {
         .failure(1)
         .stderr;
     assert!(!said.contains("heroku-24"), "{said}");
+}
+
+#[test]
+fn a_server_fetches_nothing_from_private_addresses() {
+    let site = Site::new();
+    let origin = Origin::new(&site);
+    origin.repository(&site, "pack.git", "only_detect_and_compile");
+    origin.tarball(&site, "pack.tgz", "only_detect_and_compile");
+    let app = site.app("hello", "no_language");
+    for url in [
+        origin.url("pack.git"),
+        origin.url("pack.tgz"),
+        origin.url("pack.tgz").replace("127.0.0.1", "localhost"),
+        origin
+            .url("pack.git")
+            .replace("127.0.0.1", "[::ffff:127.0.0.1]"),
+        "http://169.254.169.254/latest/x.tgz".to_owned(),
+        "http://10.1.2.3/pack.git".to_owned(),
+        site.url().to_owned() + "/hello.git",
+    ] {
+        app.slugline(&["buildpacks:set", &url]).success();
+        let said = app.push().failure(1).stderr;
+        assert!(
+            said.contains("The server does not fetch from there."),
+            "{url}: {said}"
+        );
+    }
+    let source = json!({ "source_blob": { "url": origin.url("pack.tgz") } });
+    let (status, build) = site.api("POST", "/apps/hello/builds", Some(source));
+    assert_eq!(status, 201, "{build}");
+    let output = build["output_stream_url"].as_str().unwrap();
+    let text = crate::site::agent().get(output).call().unwrap();
+    let text = text.into_body().read_to_string().unwrap();
+    assert!(
+        text.contains("The server does not fetch from there."),
+        "{text}"
+    );
+    assert_eq!(origin.requests(), 0);
+    // The person at the machine may.
+    build_with_origin(&site, &app, &origin);
+}
+
+fn build_with_origin(site: &Site, app: &Repository<'_>, origin: &Origin) {
+    build(site, app, &["--buildpack", &origin.url("pack.git")]).success();
+    build(site, app, &["--buildpack", &origin.url("pack.tgz")]).success();
 }

@@ -46,6 +46,14 @@ impl Site {
         site
     }
 
+    /// A site whose server may fetch from this machine.
+    pub fn that_fetches_from_loopback() -> Self {
+        let mut site = Self::without_server();
+        let listens = site.try_start(&[], &[("SLUGLINE_NETWORK_ALLOW", "127.0.0.1")]);
+        assert!(listens, "no server: {}", site.server_log());
+        site
+    }
+
     /// A site for local commands.
     pub fn without_server() -> Self {
         let dir = tempfile::Builder::new()

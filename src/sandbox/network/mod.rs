@@ -11,13 +11,52 @@ mod traffic;
 mod upstream;
 
 use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 pub use rules::{Place, Rules};
 pub use traffic::{Contact, Traffic};
 pub use upstream::Upstream;
+
+/// A proxy on this machine's loopback for what the server itself fetches in the name of others: the
+/// same rules hold for it, redirections and what names are changed to included.
+#[derive(Debug)]
+pub struct Gate {
+    address: SocketAddr,
+    traffic: Traffic,
+    _proxy: proxy::Proxy,
+}
+
+impl Gate {
+    /// Opens one, until it is dropped.
+    ///
+    /// # Errors
+    /// There is no port left.
+    pub fn open(rules: Arc<Rules>) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let (address, traffic) = (listener.local_addr()?, Traffic::default());
+        Ok(Self {
+            address,
+            _proxy: proxy::Proxy::serve(move || Ok(Some(listener)), rules, traffic.clone()),
+            traffic,
+        })
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Whom it has not connected to, and why.
+    pub fn refused(&self) -> Option<String> {
+        let mut contacts = self.traffic.contacts().into_iter();
+        contacts.find_map(|one| Some(format!("{}:{}: {}", one.host, one.port, one.refused?)))
+    }
+}
 
 /// Where the proxy listens inside, on 127.0.0.1: constant, since builds see it.
 pub const PROXY_PORT: u16 = 3128;
