@@ -277,12 +277,19 @@ fn a_killed_put_leaves_no_wrong_blob() {
     let mut pauses = (0..200_u64).map(|n| n * 7919 % 23);
     let mut blobs = 0;
     for round in 0..200 {
+        let before = files(dir.path());
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "store::tests::put_without_end"])
             .env("SLUGLINE_TEST_PUT", dir.path())
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
+        // However slow the machine is, the child is killed while it puts.
+        let started = std::time::Instant::now();
+        while files(dir.path()) == before {
+            assert!(started.elapsed().as_secs() < 60, "nothing is put");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         std::thread::sleep(std::time::Duration::from_millis(pauses.next().unwrap()));
         child.kill().unwrap();
         child.wait().unwrap();
