@@ -94,6 +94,9 @@ struct SetArgs {
     /// name
     #[arg(long, value_name = "NAME", group = "change")]
     stack_env: Option<String>,
+    /// Go back to the release before where the web dynos of a deploy crash
+    #[arg(long, value_name = "true|false", group = "change", num_args = 0..=1, default_missing_value = "true")]
+    rollback_on_crash: Option<bool>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -221,6 +224,9 @@ fn set(args: &SetArgs, environment: &Environment) -> Result<ExitCode> {
             changes.insert(field.to_owned(), name.into());
         }
     }
+    if let Some(on) = args.rollback_on_crash {
+        changes.insert("rollback_on_crash".to_owned(), on.into());
+    }
     let names = changes.keys().map(|name| match name.as_str() {
         "build_stack" => "stack".to_owned(),
         name => name.replace('_', " "),
@@ -229,7 +235,7 @@ fn set(args: &SetArgs, environment: &Environment) -> Result<ExitCode> {
     let step = Step::begin(&format!("Setting the {names} of {name}"));
     client.patch(&format!("/apps/{name}"), &Value::Object(changes))?;
     step.done();
-    remark("The next build uses it: git push slugline main");
+    remark("The next push uses it: git push slugline main");
     Ok(ExitCode::SUCCESS)
 }
 

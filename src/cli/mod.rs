@@ -24,6 +24,7 @@ mod git_credential;
 mod interrupt;
 mod logs;
 pub(crate) mod machine;
+mod maintenance;
 mod pins;
 mod print;
 mod ps;
@@ -91,6 +92,8 @@ enum Command {
     BuildpackTool(buildpack_tool::Args),
     /// Show an app's dynos, scale, restart and stop them
     Ps(ps::Args),
+    /// Let the router answer in an app's place
+    Maintenance(maintenance::Args),
     /// Show an app's log
     Logs(logs::Args),
     /// Show and change an app's buildpacks
@@ -134,6 +137,7 @@ impl Command {
             Self::BuildpackTool(args) => buildpack_tool::run(args),
             Self::Buildpacks(args) => buildpacks::run(args, &environment()),
             Self::Ps(args) => ps::run(args, &environment()),
+            Self::Maintenance(args) => maintenance::run(args, &environment()),
             Self::Logs(args) => logs::run(args, &environment()),
             Self::Token(args) => token::run(args, &environment()),
             Self::GitCredential(args) => git_credential::run(args, &environment()),
@@ -276,6 +280,10 @@ mod tests {
             "ps -a hello --json",
             "ps:scale web=2 worker+1 -a hello",
             "ps:restart web.1",
+            "maintenance",
+            "maintenance:on -a hello",
+            "apps set hello --rollback-on-crash",
+            "apps set hello --rollback-on-crash false",
             "ps:kill web",
             "logs -a hello -n 20 --tail --source app --dyno web.1",
             "token create laptop",

@@ -326,8 +326,22 @@ impl Call<'_> {
         if self.body.get("stack_env").is_some() {
             layout.stack_env = stack("stack_env")?;
         }
-        let ledger = &self.server.platform.ledger;
-        Ok(self.show_app(&ledger.set_layout(&app.id, &layout)?))
+        let platform = &self.server.platform;
+        platform.ledger.set_layout(&app.id, &layout)?;
+        let switch = |field, now| match &self.body[field] {
+            Value::Null => Ok(now),
+            value => value.as_bool().ok_or(ApiError::Field {
+                field,
+                expected: "true or false",
+            }),
+        };
+        let maintenance = switch("maintenance", app.maintenance)?;
+        let rollback = switch("rollback_on_crash", app.rollback_on_crash)?;
+        let app = platform
+            .ledger
+            .set_switches(&app.id, maintenance, rollback)?;
+        platform.set_maintenance(&app);
+        Ok(self.show_app(&app))
     }
 
     /// Our own, as are pins: Heroku has no such thing.

@@ -15,6 +15,7 @@ pub mod image;
 pub mod ledger;
 pub mod log_stream;
 pub mod logs;
+mod phase;
 pub mod push;
 pub mod queue;
 mod recover;
@@ -118,6 +119,11 @@ impl Platform {
             data,
             options,
         };
+        for app in platform.ledger.apps()? {
+            // Its address is known before the server listens.
+            let dynos = platform.dynos.of(&app.id, app.name.as_str());
+            dynos.route().set_maintenance(app.maintenance);
+        }
         platform
             .recover()
             .context("completing what the last server began")?;

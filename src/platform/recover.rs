@@ -35,6 +35,12 @@ impl Platform {
                 tracing::warn!(app = %app.name, %error, "a repository could not be swept");
             }
         }
+        for app in self.ledger.fail_owed_phases()? {
+            self.say(
+                &app,
+                "Release command cut by the server's end: the release has failed",
+            );
+        }
         let stopped = Failure {
             id: "server_stopped".to_owned(),
             blame: Blame::Platform,

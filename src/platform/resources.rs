@@ -45,7 +45,7 @@ pub fn app(site: &Site<'_>, app: &App, repo_size_bytes: Option<u64>, web_url: &s
         "git_url": format!("{}/{}.git", site.url, app.name),
         "id": app.id,
         "internal_routing": null,
-        "maintenance": false,
+        "maintenance": app.maintenance,
         "name": app.name,
         "object_format": app.object_format.as_str(),
         "organization": null,
@@ -53,6 +53,7 @@ pub fn app(site: &Site<'_>, app: &App, repo_size_bytes: Option<u64>, web_url: &s
         "region": named("region", "local"),
         "released_at": app.released_at.map(|time| time.to_string()),
         "repo_size": repo_size_bytes,
+        "rollback_on_crash": app.rollback_on_crash,
         "root": app.layout.root.as_ref().map(AppRoot::as_str),
         "slug_size": app.slug_size_bytes,
         "space": null,
@@ -312,6 +313,8 @@ mod tests {
             buildpacks: Some("Lang".into()),
             layout: Layout::default(),
             object_format: ObjectFormat::default(),
+            maintenance: false,
+            rollback_on_crash: false,
         }
     }
 
@@ -326,6 +329,7 @@ mod tests {
             config,
             description: "Deploy 4b825dc6".into(),
             status: Status::Succeeded,
+            owes_phase: false,
             current: true,
             user: "laptop".into(),
             created_at: time("2026-01-02T00:00:00Z"),

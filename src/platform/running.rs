@@ -12,6 +12,7 @@ use super::ledger::{App, LedgerError, ReleaseRow};
 use super::log_stream::Source;
 use super::stacks::StackError;
 use crate::output::Output;
+use crate::release::{Status, Version};
 use crate::slug::SlugRecord;
 use crate::stack::Stack;
 
@@ -106,10 +107,8 @@ impl Platform {
         Ok(Some(dynos.deploy(&Arc::new(target), &quantities)))
     }
 
-    /// Runs a release that no build has made: of other config vars, or of an earlier slug. Nobody
-    /// waits for it.
-    pub fn run_release(&self, app: &App, release: &ReleaseRow) {
-        self.tell_release(app, release);
+    /// Runs the current release where nobody waits for it.
+    pub(super) fn roll_out_or_log(&self, app: &App) {
         if let Err(error) = self.roll_out(app) {
             let error = format!("{error:#}");
             tracing::error!(app = %app.name, error, "a release could not be run");
@@ -123,6 +122,11 @@ impl Platform {
             Err(LedgerError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        self.target_of(app, &release)
+    }
+
+    /// What a release would run; nothing where it has no slug.
+    pub(super) fn target_of(&self, app: &App, release: &ReleaseRow) -> Result<Option<Target>> {
         let Some(slug_id) = &release.slug_id else {
             return Ok(None);
         };
@@ -134,7 +138,7 @@ impl Platform {
             version: release.version,
             base: base.context("unpacking the release's slug")?,
             stack: self.stack_of(app, &record)?,
-            config: release.config,
+            config: release.config.clone(),
             types: record.process_types,
         }))
     }
@@ -263,6 +267,11 @@ impl Platform {
         Ok(())
     }
 
+    /// Tells the router what an app's record says.
+    pub fn set_maintenance(&self, app: &App) {
+        self.app_dynos(app).route().set_maintenance(app.maintenance);
+    }
+
     /// Stops one dyno by its name, or all of a type, until they are restarted or deployed again.
     ///
     /// # Errors
@@ -288,14 +297,11 @@ impl Platform {
         out.step("Launching...")?;
         out.detail(&format!("Released {}", release.version))?;
         self.tell_release(app, release);
-        if types.contains_key("release") {
-            out.problem(
-                "The release command of the Procfile was not run: there is no release phase yet.",
-            )?;
-            out.problem(&format!(
-                "Run it with: slugline run -a {} release",
-                app.name
-            ))?;
+        if release.owes_phase {
+            out.problem("Release command declared: this release will not be available until it has succeeded.")?;
+            if !self.show_phase(app, release, out)? {
+                return Ok(());
+            }
         }
         let generation = match self.roll_out(app) {
             Ok(generation) => generation,
@@ -328,14 +334,57 @@ impl Platform {
         self.forget_unpacked();
         match boot {
             Boot::Up => out.line("Verifying deploy... done."),
-            Boot::Crashed { dyno } => self.tell_crash(app, release, &dyno, out),
+            Boot::Crashed { dyno } => {
+                self.tell_crash(app, release, &dyno, out)?;
+                self.go_back(app, release, out)
+            }
             Boot::Unknown => {
                 out.line("Verifying deploy... not done: the web dynos do not listen yet.")
             }
         }
     }
 
-    fn tell_release(&self, app: &App, release: &ReleaseRow) {
+    /// Undoes a deploy whose dynos have crashed, where the app wants that.
+    fn go_back(
+        &self,
+        app: &App,
+        release: &ReleaseRow,
+        out: &mut Output<'_>,
+    ) -> std::io::Result<()> {
+        let before = || -> Result<Option<ReleaseRow>> {
+            let all = self.ledger.releases(&app.id)?;
+            let good = all.into_iter().rev().find(|one| {
+                one.version < release.version
+                    && one.status == Status::Succeeded
+                    && one.slug_id.is_some()
+            });
+            let Some(good) = good.filter(|_| app.rollback_on_crash) else {
+                return Ok(None);
+            };
+            let Version(number) = good.version;
+            let user = &release.user;
+            let made = self.ledger.rollback(&app.id, Version(number), user)?;
+            self.tell_release(app, &made);
+            // What its command did the first time is done.
+            if made.owes_phase {
+                self.ledger.finish_phase(&made.id, Status::Succeeded)?;
+            }
+            self.roll_out(app)?;
+            Ok(Some(made))
+        };
+        match before() {
+            Ok(None) => Ok(()),
+            Ok(Some(made)) => {
+                let (description, version) = (made.description, made.version);
+                out.problem(&format!(
+                    "{description}, as {version}: the app is set to roll back on a crash."
+                ))
+            }
+            Err(error) => out.failure(&(self.options.explain)(&error)),
+        }
+    }
+
+    pub(super) fn tell_release(&self, app: &App, release: &ReleaseRow) {
         let (version, user) = (release.version, &release.user);
         self.say(&app.id, &format!("{} by user {user}", release.description));
         self.say(

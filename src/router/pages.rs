@@ -25,6 +25,8 @@ pub(super) enum Fault {
     ClientLeft,
     /// H28
     ClientIdle,
+    /// H80
+    Maintenance,
     /// H81
     Blank,
 }
@@ -42,6 +44,7 @@ impl Fault {
             Self::Refused => "H21",
             Self::ClientLeft => "H27",
             Self::ClientIdle => "H28",
+            Self::Maintenance => "H80",
             Self::Blank => "H81",
         }
     }
@@ -58,6 +61,7 @@ impl Fault {
             Self::Refused => "Backend connection refused",
             Self::ClientLeft => "Client Request Interrupted",
             Self::ClientIdle => "Client Connection Idle",
+            Self::Maintenance => "Maintenance mode",
             Self::Blank => "Blank app",
         }
     }
@@ -76,7 +80,7 @@ impl Fault {
     /// How grave the log says it is.
     pub fn level(self) -> &'static str {
         match self {
-            Self::Blank => "info",
+            Self::Maintenance | Self::Blank => "info",
             Self::ClientLeft | Self::ClientIdle => "warning",
             _ => "error",
         }
@@ -84,6 +88,10 @@ impl Fault {
 
     pub fn page(self) -> String {
         match self {
+            Self::Maintenance => page(
+                "Offline for maintenance",
+                "This app is being worked on. Try again later.",
+            ),
             Self::Blank => page(
                 "There is nothing here yet",
                 "This app has no release so far. If it is yours, push its code: git push slugline main.",

@@ -68,6 +68,9 @@ pub(super) async fn answer(router: &Router, request: Request<Incoming>, client: 
         fault: None,
         is_done: false,
     };
+    if route.maintenance() {
+        return failed(record, Fault::Maintenance);
+    }
     let chosen = choose(router, &route, &mut record).await;
     let chosen = match chosen {
         Ok(chosen) => chosen,

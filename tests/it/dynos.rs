@@ -524,3 +524,165 @@ fn the_platform_api_of_dynos() {
     let unsigned = agent().get(url.split('?').next().unwrap()).call().unwrap();
     assert_eq!(unsigned.status().as_u16(), 403);
 }
+
+/// Version and status of each release, oldest first.
+fn releases(site: &Site, app: &str) -> Vec<String> {
+    let (_, releases) = site.api("GET", &format!("/apps/{app}/releases"), None);
+    let shown = |release: &Value| {
+        let status = release["status"].as_str().unwrap();
+        format!("v{} {status}", release["version"])
+    };
+    releases.as_array().unwrap().iter().map(shown).collect()
+}
+
+#[test]
+fn the_release_command_runs_first_and_its_failure_keeps_what_ran() {
+    let site = Site::new();
+    let app = site.app("hello", APP);
+    app.slugline(&["buildpacks", "set", "inline"]).success();
+    let procfile = |release: &str| {
+        app.write(
+            "Procfile",
+            &format!("web: exec /usr/bin/python3 -u server.py $PORT\nrelease: {release}\n"),
+        );
+        app.commit(release);
+    };
+    procfile("echo migrating to $VERSION as $DYNO; test -n \"$VERSION\"");
+    app.slugline(&["config:set", "VERSION=one"]).success();
+    let push = app.push().success();
+    let lines = push
+        .stderr
+        .lines()
+        .map(|line| line.trim_start_matches("remote: ").trim_end());
+    let lines = lines.collect::<Vec<_>>();
+    let order = [
+        "-----> Launching...",
+        "Released v3",
+        "!     Release command declared",
+        "Running release command...",
+        "migrating to one as release.",
+        "Waiting for release.... done.",
+        "http://hello.localhost:",
+        "Verifying deploy... done.",
+    ];
+    let at = |wanted: &str| {
+        let found = lines
+            .iter()
+            .position(|line| line.trim_start().starts_with(wanted));
+        found.unwrap_or_else(|| panic!("{wanted}: {}", push.stderr))
+    };
+    let places = order.map(at);
+    assert!(places.is_sorted(), "{places:?}");
+    assert_eq!(get(&site, "hello", "/version").1, "one");
+    logged(&site, "hello", "]: migrating to one as release.");
+    logged(&site, "hello", "app[api]: Release v3 command succeeded");
+
+    procfile("echo cannot migrate; exit 3");
+    let push = app.push().success();
+    for text in [
+        "cannot migrate",
+        "Waiting for release.... failed.",
+        "The release command of v4 failed.",
+    ] {
+        assert!(push.stderr.contains(text), "{text}: {}", push.stderr);
+    }
+    assert_eq!(releases(&site, "hello")[2..], ["v3 succeeded", "v4 failed"]);
+    assert_eq!(get(&site, "hello", "/version").1, "one");
+    logged(&site, "hello", "]: Process exited with status 3");
+    // The code was accepted all the same.
+    assert!(
+        app.git(&["ls-remote", "slugline"])
+            .success()
+            .stdout
+            .contains(&app.head())
+    );
+
+    // A change of config vars is a release as well, with the slug of the last that was good.
+    app.slugline(&["config:set", "VERSION=two"]).success();
+    eventually("v5", || {
+        releases(&site, "hello").last().unwrap() == "v5 succeeded"
+    });
+    eventually("its dynos", || get(&site, "hello", "/version").1 == "two");
+    app.slugline(&["config:unset", "VERSION"]).success();
+    eventually("v6", || {
+        releases(&site, "hello").last().unwrap() == "v6 failed"
+    });
+    assert_eq!(get(&site, "hello", "/version").1, "two");
+    eventually("nothing of the command", || {
+        children(site.server_id()).len() == 1
+    });
+}
+
+#[test]
+fn a_release_command_that_a_server_s_end_has_cut_has_failed() {
+    let mut site = Site::new();
+    let app = deployed(&site, "hello");
+    app.write(
+        "Procfile",
+        "web: exec /usr/bin/python3 -u server.py $PORT\nrelease: sleep 1000\n",
+    );
+    app.commit("Slow");
+    let mut push = app.git_command(&["push", "slugline", "main"]);
+    let mut push = push.stderr(Stdio::null()).spawn().unwrap();
+    eventually("the command", || {
+        releases(&site, "hello").last().unwrap() == "v3 pending"
+    });
+    logged(
+        &site,
+        "hello",
+        "]: Starting process with command `sleep 1000`",
+    );
+    site.stop(Signal::SIGKILL);
+    push.wait().unwrap();
+    site.start(&[]);
+    assert_eq!(releases(&site, "hello").last().unwrap(), "v3 failed");
+    reaches(&site, "hello", &["web.1 up"]);
+    assert_eq!(get(&site, "hello", "/").0, 200);
+    logged(&site, "hello", "Release command cut by the server's end");
+}
+
+#[test]
+fn an_app_can_go_back_by_itself() {
+    let site = Site::new();
+    let app = deployed(&site, "hello");
+    app.slugline(&["apps", "set", "--rollback-on-crash"])
+        .success();
+    app.write("Procfile", "web: exit 1\n");
+    app.commit("Broken");
+    let push = app.push().success();
+    assert!(
+        push.stderr.contains("Rollback to v2, as v4"),
+        "{}",
+        push.stderr
+    );
+    assert_eq!(
+        releases(&site, "hello")[1..],
+        ["v2 succeeded", "v3 succeeded", "v4 succeeded"]
+    );
+    reaches(&site, "hello", &["web.1 up"]);
+    assert_eq!(get(&site, "hello", "/").0, 200);
+    app.slugline(&["apps", "set", "--rollback-on-crash", "false"])
+        .success();
+    app.write("Procfile", "web: exit 2\n");
+    app.commit("Broken again");
+    assert!(!app.push().success().stderr.contains("Rollback to"));
+    assert_eq!(get(&site, "hello", "/").0, 200, "what ran before");
+}
+
+#[test]
+fn maintenance_is_a_page_of_the_router_s() {
+    let mut site = Site::new();
+    let app = deployed(&site, "hello");
+    app.slugline(&["maintenance:on"]).success();
+    assert_eq!(app.slugline(&["maintenance"]).success().stdout, "on\n");
+    for _ in 0..2 {
+        let (status, page) = get(&site, "hello", "/");
+        assert!(status == 503 && page.contains("Offline for maintenance"));
+        logged(&site, "hello", "at=info code=H80 desc=\"Maintenance mode\"");
+        site.stop(Signal::SIGTERM);
+        site.start(&[]);
+    }
+    let app = site.slugline(&["maintenance", "off", "-a", "hello"]);
+    app.success();
+    assert_eq!(get(&site, "hello", "/").0, 200);
+}

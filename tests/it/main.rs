@@ -31,6 +31,7 @@ mod receiver_signed;
 mod receiver_tls;
 mod receiver_upkeep;
 mod registry;
+mod router;
 mod running;
 mod sandbox;
 mod sandbox_attacks;

@@ -292,26 +292,6 @@ fn the_readme_shows_what_a_push_says() {
 }
 
 #[test]
-fn a_release_command_is_said_not_to_have_been_run() {
-    let site = Site::new();
-    let app = site.app("hello", "nodejs_http");
-    app.write("Procfile", "web: node server.js\nrelease: ./migrate\n");
-    app.commit("Declare a release command");
-    let push = app.push().success();
-    let said = push.transcript(&site);
-    assert!(
-        said.contains("Procfile declares types -> release, web"),
-        "{said}"
-    );
-    assert!(
-        said.contains(
-            " !     The release command of the Procfile was not run: there is no release phase yet."
-        ),
-        "{said}"
-    );
-}
-
-#[test]
 fn pushes_to_one_app_go_one_by_one() {
     let site = Site::new();
     let app = site.app("hello", "nodejs_build_script");

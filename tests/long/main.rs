@@ -8,6 +8,7 @@
     reason = "a test that cannot go on panics, and its site is its environment"
 )]
 
+mod dynos;
 mod receiver_load;
 mod receiver_oracle;
 mod s3;

@@ -54,6 +54,11 @@ impl AppDynos {
         }
     }
 
+    /// The way to its web dynos.
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
     /// Waits for the turn to change what should run.
     pub fn turn(&self) -> MutexGuard<'_, ()> {
         lock(&self.turns)

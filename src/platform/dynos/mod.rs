@@ -6,6 +6,7 @@
 //! before them finish what they serve and are stopped.
 
 mod formation;
+mod once;
 mod route;
 mod run;
 mod slot;
@@ -24,6 +25,7 @@ use crate::sandbox::{Base, Layering, Sandbox};
 use crate::stack::Stack;
 
 pub use formation::{AppDynos, Boot};
+pub use once::Once;
 pub use route::{Backend, Condition, Place, Route, Routes, Serving, Upstreams};
 pub use slot::{DynoRow, State};
 pub use unpacked::Unpacked;

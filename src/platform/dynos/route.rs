@@ -1,7 +1,7 @@
 //! Where the router sends a request: by host name to an app, and among its web dynos.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
@@ -89,10 +89,21 @@ pub struct Upstreams {
 pub struct Route {
     pub app_id: String,
     pub app_name: String,
+    maintenance: AtomicBool,
     upstreams: watch::Sender<Arc<Upstreams>>,
 }
 
 impl Route {
+    /// Whether the router answers in the app's place.
+    pub fn maintenance(&self) -> bool {
+        self.maintenance.load(Ordering::Relaxed)
+    }
+
+    /// Lets the router answer in the app's place, or no longer.
+    pub fn set_maintenance(&self, on: bool) {
+        self.maintenance.store(on, Ordering::Relaxed);
+    }
+
     /// Who answers now, and how to wait for a change.
     pub fn upstreams(&self) -> watch::Receiver<Arc<Upstreams>> {
         self.upstreams.subscribe()
@@ -137,6 +148,7 @@ impl Routes {
             Arc::new(Route {
                 app_id: app_id.to_owned(),
                 app_name: app_name.to_owned(),
+                maintenance: AtomicBool::new(false),
                 upstreams: watch::channel(Arc::new(Upstreams {
                     backends: Vec::new(),
                     condition: Condition::Blank,

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use super::choose_port;
 use super::route::{Backend, Place};
 use super::slot::{Slot, State, Wish};
+use super::{Inner, Target, choose_port};
 use crate::dyno::{Lines, Process, Start, environment};
 use crate::platform::log_stream::{LogStream, Source, Throttle, Verdict};
 use crate::platform::scratch::Scratch;
@@ -89,7 +89,7 @@ impl<'a> Life<'a> {
             text.as_deref(),
             options.env.clone(),
         );
-        let (process, output, scratch) = launch(slot, env)?;
+        let (process, output, scratch) = launch(&slot.inner, &slot.target, &slot.command, env)?;
         let started = Instant::now();
         let passed_on = pass_on(output, slot.clone());
         Ok(Self {
@@ -238,16 +238,22 @@ impl<'a> Life<'a> {
     }
 }
 
-fn launch(slot: &Slot, env: Vec<(String, String)>) -> Result<(Process, PipeReader, Scratch)> {
-    let scratch = Scratch::create(&slot.inner.scratch).context("making a dyno's directory")?;
-    let image = slot.target.stack.image.as_ref();
+/// Starts a command over a target's slug.
+pub(super) fn launch(
+    inner: &Inner,
+    target: &Target,
+    command: &str,
+    env: Vec<(String, String)>,
+) -> Result<(Process, PipeReader, Scratch)> {
+    let scratch = Scratch::create(&inner.scratch).context("making a dyno's directory")?;
+    let image = target.stack.image.as_ref();
     let started = Process::start(&Start {
-        sandbox: &slot.inner.options.sandbox,
-        base: &slot.target.base,
-        layering: slot.inner.layering(),
+        sandbox: &inner.options.sandbox,
+        base: &target.base,
+        layering: inner.layering(),
         stack: image.map(|image| image.root.as_path()),
         scratch: scratch.path(),
-        command: &slot.command,
+        command,
         env,
     });
     let (process, output) = started?;

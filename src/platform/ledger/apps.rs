@@ -91,6 +91,24 @@ impl Ledger {
         })
     }
 
+    /// Changes what the router and a deploy do with an app.
+    ///
+    /// # Errors
+    /// The caller's fault: there is no such app.
+    pub fn set_switches(
+        &self,
+        app: &str,
+        maintenance: bool,
+        rollback_on_crash: bool,
+    ) -> Result<App, LedgerError> {
+        self.write(|c| {
+            let app = find(c, app)?;
+            sql::set_app_switches(c, &app.id, maintenance, rollback_on_crash)?;
+            sql::touch_app(c, &app.id, clock::now())?;
+            find(c, &app.id)
+        })
+    }
+
     /// Forgets an app with its builds, slugs, releases and config vars. Gives the slugs that no
     /// other app has, for the caller to delete from the store.
     ///

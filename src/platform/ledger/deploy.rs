@@ -119,7 +119,11 @@ impl Ledger {
             let Some(release_id) = &intent.release_id else {
                 return Ok(None);
             };
-            sql::set_release_status(c, release_id, Status::Succeeded, clock::now())?;
+            let release = sql::release_of_id(c, &intent.app_id, release_id)?;
+            // One with a release command is so until that has ended.
+            if release.is_some_and(|release| !release.owes_phase) {
+                sql::set_release_status(c, release_id, Status::Succeeded, clock::now())?;
+            }
             sql::release_of_id(c, &intent.app_id, release_id)
         })
     }

@@ -29,6 +29,18 @@ pub(super) fn add_release(c: &Connection, new: NewRelease<'_>) -> Result<Release
             name: new.app_id.to_owned(),
         });
     }
+    // A release command runs first, whatever has made the release.
+    let slug = new
+        .slug_id
+        .map(|id| sql::slug(c, id))
+        .transpose()?
+        .flatten();
+    let owes_phase = slug.is_some_and(|slug| slug.record.process_types.contains_key("release"));
+    let status = if owes_phase {
+        Status::Pending
+    } else {
+        new.status
+    };
     let release = ReleaseRow {
         id: new_id(),
         app_id: new.app_id.to_owned(),
@@ -36,8 +48,9 @@ pub(super) fn add_release(c: &Connection, new: NewRelease<'_>) -> Result<Release
         slug_id: new.slug_id.map(str::to_owned),
         config: new.config,
         description: new.description.to_owned(),
-        status: new.status,
-        current: new.status == Status::Succeeded,
+        status,
+        owes_phase,
+        current: status == Status::Succeeded,
         user: new.user.to_owned(),
         created_at: now,
         updated_at: now,
@@ -165,6 +178,35 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Records how a release's command has ended.
+    ///
+    /// # Errors
+    /// The platform's fault: the database.
+    pub fn finish_phase(&self, id: &str, status: Status) -> Result<(), LedgerError> {
+        self.write(|c| {
+            sql::set_release_status(c, id, status, clock::now())?;
+            sql::set_phase_done(c, id)
+        })
+    }
+
+    /// Marks the releases as failed whose command a server has not run to its end; gives their apps'
+    /// ids and how many there were. To be called when none is running.
+    ///
+    /// # Errors
+    /// The platform's fault: the database.
+    pub fn fail_owed_phases(&self) -> Result<Vec<String>, LedgerError> {
+        self.write(|c| {
+            let owed = sql::owed_phases(c)?;
+            for (id, _) in &owed {
+                sql::set_release_status(c, id, Status::Failed, clock::now())?;
+                sql::set_phase_done(c, id)?;
+            }
+            Ok(owed.into_iter().map(|(_, app)| app).collect())
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{app, ledger, record};
@@ -251,6 +293,39 @@ mod tests {
         assert!(ledger.config("demo").unwrap().is_empty());
         // Its number is not given again.
         assert_eq!(deploy(&ledger, "two").version, Version(4));
+    }
+
+    #[test]
+    fn a_release_with_a_command_is_pending_until_that_has_ended() {
+        let ledger = ledger();
+        app(&ledger, "demo");
+        let first = deploy(&ledger, "one");
+        let build = ledger
+            .create_build("demo", SourceKind::Api, None, None, "me")
+            .unwrap();
+        let mut record = record("two");
+        let command = ("release".to_owned(), "./migrate".to_owned());
+        record.process_types.extend([command]);
+        let deploy = Deploy {
+            build_id: &build.id,
+            record: &record,
+            description: "Deploy",
+            refs: None,
+        };
+        let second = ledger.commit_deploy(&deploy).unwrap().release;
+        assert!(second.owes_phase && second.status == Status::Pending);
+        assert_eq!(ledger.current_release("demo").unwrap().id, first.id);
+        ledger.finish_phase(&second.id, Status::Succeeded).unwrap();
+        let current = ledger.current_release("demo").unwrap();
+        assert!(current.id == second.id && !current.owes_phase);
+        // A change of config vars runs it again; one that a server's end has cut has failed.
+        set(&ledger, "1");
+        assert_eq!(ledger.current_release("demo").unwrap().id, second.id);
+        assert_eq!(ledger.fail_owed_phases().unwrap().len(), 1);
+        let cut = ledger.release("demo", "v4").unwrap();
+        assert!(cut.status == Status::Failed && !cut.owes_phase);
+        assert!(ledger.fail_owed_phases().unwrap().is_empty());
+        assert!(ledger.config("demo").unwrap().is_empty());
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub struct App {
     pub layout: Layout,
     /// Of its repository.
     pub object_format: ObjectFormat,
+    /// The router answers in its place.
+    pub maintenance: bool,
+    /// A deploy whose web dynos crash is undone.
+    pub rollback_on_crash: bool,
 }
 
 /// What a token may do.
@@ -106,8 +110,10 @@ pub struct ReleaseRow {
     pub config: ConfigVars,
     /// `Deploy 4b825dc6`, `Set FOO config vars`, …
     pub description: String,
-    /// Pending while the refs of its push are not yet moved.
+    /// Pending while the refs of its push are not yet moved, or its release command has not ended.
     pub status: Status,
+    /// Whether its release command is still to be run.
+    pub owes_phase: bool,
     /// Whether it is the newest that succeeded: the one that runs.
     pub current: bool,
     /// The name of the token that made it.

@@ -59,6 +59,7 @@ const APP: &str = "
     SELECT a.id AS id, a.name AS name, a.created_at AS created_at, a.updated_at AS updated_at,
         a.build_dir AS build_dir, a.root AS root, a.object_format AS object_format,
         a.stack AS stack, a.stack_env AS stack_env,
+        a.maintenance AS maintenance, a.rollback_on_crash AS rollback_on_crash,
         r.created_at AS released_at, s.size_bytes AS size_bytes, s.buildpacks AS buildpacks
     FROM apps a
     LEFT JOIN releases r ON r.app_id = a.id AND r.version = (
@@ -83,6 +84,8 @@ fn app_of(row: &Row<'_>) -> rusqlite::Result<App> {
             stack_env: parsed_option(row, "stack_env")?,
         },
         object_format: parsed(row, "object_format")?,
+        maintenance: row.get("maintenance")?,
+        rollback_on_crash: row.get("rollback_on_crash")?,
     })
 }
 
@@ -395,6 +398,7 @@ fn release_of(row: &Row<'_>) -> rusqlite::Result<ReleaseRow> {
         config: json(row, "config")?,
         description: row.get("description")?,
         status: parsed(row, "status")?,
+        owes_phase: row.get("owes_phase")?,
         current: row.get("current")?,
         user: row.get("user_name")?,
         created_at: parsed(row, "created_at")?,
@@ -406,7 +410,8 @@ pub(super) fn insert_release(c: &Connection, release: &ReleaseRow) -> Result<()>
     run(
         c,
         "INSERT INTO releases (id, app_id, version, slug_id, config, description, status,
-            user_name, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            user_name, created_at, updated_at, owes_phase)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         params![
             release.id,
             release.app_id,
@@ -418,6 +423,7 @@ pub(super) fn insert_release(c: &Connection, release: &ReleaseRow) -> Result<()>
             release.user,
             release.created_at.to_string(),
             release.updated_at.to_string(),
+            release.owes_phase,
         ],
     )?;
     Ok(())
@@ -464,6 +470,33 @@ pub(super) fn last_version(c: &Connection, app_id: &str) -> Result<u64> {
     let sql = "SELECT coalesce(max(version), 0) AS last FROM releases WHERE app_id = ?1";
     let last = one(c, sql, [app_id], |row| row.get::<_, i64>("last"))?;
     Ok(last.unwrap_or(0).unsigned_abs())
+}
+
+pub(super) fn set_phase_done(c: &Connection, id: &str) -> Result<()> {
+    run(c, "UPDATE releases SET owes_phase = 0 WHERE id = ?1", [id])?;
+    Ok(())
+}
+
+/// The releases whose command is to be run, and whose refs have moved: by id, with their apps.
+pub(super) fn owed_phases(c: &Connection) -> Result<Vec<(String, String)>> {
+    let sql = "SELECT r.id AS id, r.app_id AS app_id FROM releases r
+        WHERE r.owes_phase = 1 AND NOT EXISTS (
+            SELECT 1 FROM intents i WHERE i.release_id = r.id)";
+    all(c, sql, [], |row| Ok((row.get("id")?, row.get("app_id")?)))
+}
+
+pub(super) fn set_app_switches(
+    c: &Connection,
+    id: &str,
+    maintenance: bool,
+    rollback_on_crash: bool,
+) -> Result<()> {
+    run(
+        c,
+        "UPDATE apps SET maintenance = ?2, rollback_on_crash = ?3 WHERE id = ?1",
+        params![id, maintenance, rollback_on_crash],
+    )?;
+    Ok(())
 }
 
 pub(super) fn set_release_status(
