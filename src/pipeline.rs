@@ -15,7 +15,7 @@ mod tools;
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,8 +53,11 @@ pub enum Source<'a> {
     },
     /// A tarball, gzip or plain.
     Archive(Box<dyn Read + 'a>),
-    /// A directory; of a git work tree its tracked files, as they are on disk.
-    Directory(&'a Path),
+    /// A directory; of a git work tree its tracked files, as they are on disk, else all but some.
+    Directory {
+        dir: &'a Path,
+        except: &'a [PathBuf],
+    },
 }
 
 /// All that decides a build.

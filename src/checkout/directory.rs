@@ -32,12 +32,13 @@ pub struct Directory {
 /// Writes the files of `src` into the empty directory `dest`.
 ///
 /// In a git work tree these are the tracked files below `src`, as they are on disk. Elsewhere it
-/// is all files.
+/// is all files but those `except`, which are whole paths.
 ///
 /// # Errors
 /// The caller's fault: no file, a submodule, or over a limit; or the machine's.
 pub fn directory(
     src: &Path,
+    except: &[PathBuf],
     dest: &Path,
     limits: &Limits,
     stop: &AtomicBool,
@@ -45,11 +46,11 @@ pub fn directory(
     let src = &src.canonicalize().map_err(io_error("finding", src))?;
     let tree = Dest::new(dest, limits, stop)?;
     let Some(repo) = discover(src) else {
-        return untracked(src, tree);
+        return untracked(src, except, tree);
     };
     match repo.workdir().map(Path::canonicalize) {
         Some(Ok(top)) if src.starts_with(&top) => tracked(&repo, &top, src, tree),
-        _ => untracked(src, tree),
+        _ => untracked(src, except, tree),
     }
 }
 
@@ -70,7 +71,7 @@ fn discover(src: &Path) -> Option<gix::Repository> {
 }
 
 /// Takes all files; those called `.git` are never the app's.
-fn untracked(src: &Path, mut tree: Dest<'_>) -> Result<Directory, Error> {
+fn untracked(src: &Path, except: &[PathBuf], mut tree: Dest<'_>) -> Result<Directory, Error> {
     let mut open = vec![PathBuf::new()];
     while let Some(above) = open.pop() {
         let dir = src.join(&above);
@@ -78,7 +79,7 @@ fn untracked(src: &Path, mut tree: Dest<'_>) -> Result<Directory, Error> {
         for entry in fs::read_dir(&dir).map_err(failed())? {
             let entry = entry.map_err(failed())?;
             let path = above.join(entry.file_name());
-            if entry.file_name() == ".git" {
+            if entry.file_name() == ".git" || except.contains(&entry.path()) {
                 continue;
             }
             match OnDisk::at(&entry.path())? {

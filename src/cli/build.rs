@@ -67,7 +67,7 @@ pub struct Args {
 /// # Errors
 /// The build's failure; with `--json` it is printed instead, and the exit code says whose fault it is.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let done = build(args);
+    let done = build(args, &args.output);
     if !args.json {
         let (built, output) = done?;
         return print_summary(&built, &output).map(|()| ExitCode::SUCCESS);
@@ -84,8 +84,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// Builds, and says where the slug is.
-pub(super) fn build(args: &Args) -> Result<(Built, PathBuf)> {
+/// Builds, and says where the slug is. What an earlier build has put at `earlier` is no source.
+pub(super) fn build(args: &Args, earlier: &Path) -> Result<(Built, PathBuf)> {
     let cancel = Cancel::default();
     let cancelled = cancel.clone();
     on_interrupt(move |_| cancelled.cancel())?;
@@ -105,7 +105,7 @@ pub(super) fn build(args: &Args) -> Result<(Built, PathBuf)> {
     let work = Work::create()?;
     machine.sandbox.probe(work.path())?;
     let store = Store::open(&work.path().join("store"))?;
-    let source = find_source(&args.source, work.path())?;
+    let source = find_source(&args.source, earlier, work.path())?;
     let scratch = work.path().join("build");
     fs::create_dir(&scratch).with_context(|| scratch.display().to_string())?;
     let job = pipeline::Build {
@@ -168,15 +168,22 @@ impl Drop for Work {
 
 /// A source that was found, with what must outlive the build.
 enum Found {
-    Directory(PathBuf),
+    Directory {
+        dir: PathBuf,
+        /// Outputs of earlier builds in it.
+        except: Vec<PathBuf>,
+    },
     Archive(File),
-    Repository { dir: PathBuf, commit: gix::ObjectId },
+    Repository {
+        dir: PathBuf,
+        commit: gix::ObjectId,
+    },
 }
 
 impl Found {
     fn source(&self) -> Source<'_> {
         match self {
-            Self::Directory(dir) => Source::Directory(dir),
+            Self::Directory { dir, except } => Source::Directory { dir, except },
             Self::Archive(file) => Source::Archive(Box::new(file)),
             Self::Repository { dir, commit } => Source::Commit {
                 repository: dir,
@@ -187,10 +194,12 @@ impl Found {
     }
 }
 
-fn find_source(text: &str, work: &Path) -> Result<Found> {
+fn find_source(text: &str, earlier: &Path, work: &Path) -> Result<Found> {
     let path = Path::new(text);
     if path.is_dir() {
-        return Ok(Found::Directory(path.to_owned()));
+        let dir = fs::canonicalize(path).with_context(|| text.to_owned())?;
+        let except = outputs(earlier, &dir);
+        return Ok(Found::Directory { dir, except });
     }
     if path.is_file() {
         return Ok(Found::Archive(
@@ -320,6 +329,17 @@ fn deliver(built: &Built, store: &Store, output: &Path) -> Result<PathBuf> {
     make_readable(&new)?;
     fs::rename(&new, output).with_context(|| output.display().to_string())?;
     fs::canonicalize(output).with_context(|| output.display().to_string())
+}
+
+/// The files that a build to `output` has left in a directory, by their whole paths.
+fn outputs(output: &Path, dir: &Path) -> Vec<PathBuf> {
+    let beside = ["manifest.json", "record.json", "new"].map(|suffix| beside(output, suffix));
+    let files = beside.iter().map(PathBuf::as_path).chain([output]);
+    // What is not there is nobody's source.
+    files
+        .filter_map(|file| fs::canonicalize(file).ok())
+        .filter(|file| file.starts_with(dir))
+        .collect()
 }
 
 /// A blob of a store is closed to others; a file that a person asked for is like any other.

@@ -109,7 +109,9 @@ fn fetch(source: Source<'_>, to: &Path, limits: &Limits, stop: &AtomicBool) -> R
         Source::Archive(reader) => checkout::archive(reader, to, &limits.checkout, stop)
             .map(whole)
             .context("unpacking the source archive"),
-        Source::Directory(dir) => checkout::directory(dir, to, &limits.checkout, stop)
-            .with_context(|| format!("copying {}", dir.display())),
+        Source::Directory { dir, except } => {
+            { checkout::directory(dir, except, to, &limits.checkout, stop) }
+                .with_context(|| format!("copying {}", dir.display()))
+        }
     }
 }

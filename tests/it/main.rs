@@ -41,6 +41,7 @@ mod sandbox_limits;
 mod sandbox_network;
 mod server;
 mod site;
+mod slugs;
 mod snapshots;
 mod stacks;
 mod upkeep;

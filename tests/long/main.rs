@@ -14,6 +14,7 @@ mod receiver_oracle;
 mod s3;
 #[path = "../it/site.rs"]
 mod site;
+mod slug;
 
 use std::path::Path;
 use std::process::Stdio;

@@ -81,7 +81,7 @@ impl Case {
 
     fn directory(&self, src: &Path) -> Result<(Directory, PathBuf), Error> {
         let dest = self.dest();
-        Ok((directory(src, &dest, &self.limits, &GO)?, dest))
+        Ok((directory(src, &[], &dest, &self.limits, &GO)?, dest))
     }
 
     fn archive(&self, bytes: &[u8]) -> Result<(Checkout, PathBuf), Error> {

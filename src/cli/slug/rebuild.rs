@@ -48,7 +48,7 @@ pub(super) fn rebuild(
         env_file: None,
         cache: None,
     };
-    let (built, _) = build::build(&args)?;
+    let (built, _) = build::build(&args, file)?;
     let got = &built.record;
     if let (Some(expected), Some(got)) = (&record.source.commit, &got.source.commit)
         && expected != got
