@@ -10,6 +10,8 @@ mod packing;
 mod place;
 mod plan;
 mod process_types;
+mod submodules;
+pub use submodules::SubmoduleError;
 mod snapshots;
 mod tools;
 
@@ -167,7 +169,7 @@ pub fn build(
     let place = Place::new(&job.layout, &root);
     let checkout = phases.time("checkout", || {
         let stop = watch.cancel.flag();
-        place.fill(job.source, &job.layout, &root, &machine.limits, stop)
+        place.fill(job.source, &job.layout, &root, machine, job.scratch, stop)
     })?;
     let Directory { checkout, changed } = checkout;
     name_changed(changed, out)?;

@@ -117,6 +117,7 @@ fn written(tree: &Dest<'_>) -> Checkout {
         tree: None,
         files: tree.files(),
         bytes: tree.bytes,
+        submodules: Vec::new(),
     }
 }
 

@@ -23,7 +23,7 @@ use super::{Checkout, Error, Limits, check, convert, git_error, io_error, to_pat
 /// directory of objects that names the repository's as its alternate.
 ///
 /// # Errors
-/// The pushed code's fault: no file in it, a submodule, or over a limit. The machine's: no such
+/// The pushed code's fault: no file in it, or over a limit. The machine's: no such
 /// commit, or what is at `dest`. [`Error::Cancelled`] soon after `stop` is set.
 pub fn commit(
     repo_dir: &Path,
@@ -51,7 +51,7 @@ pub fn commit(
         Stop::Error(error) => error,
         Stop::Git(source) => failed()(source),
     })?;
-    if size.files == 0 {
+    if size.files == 0 && size.submodules.is_empty() {
         return Err(Error::Empty);
     }
     let mut index = gix::index::State::from_tree(&tree, &odb, convert::NAMES).map_err(failed())?;
@@ -82,6 +82,7 @@ pub fn commit(
         tree: Some(tree),
         files: size.files,
         bytes: size.bytes,
+        submodules: size.submodules,
     })
 }
 
@@ -102,6 +103,7 @@ struct Size {
     files: usize,
     directories: usize,
     bytes: u64,
+    submodules: Vec<(String, ObjectId)>,
 }
 
 enum Stop {
@@ -161,8 +163,12 @@ fn measure(
             }
             match entry.mode.kind() {
                 EntryKind::Commit => {
-                    let path = path.to_str_lossy().into_owned();
-                    return Err(Error::Submodule { path }.into());
+                    let path = path.to_str().map_err(|_| Error::Outside {
+                        path: to_path(&path),
+                    })?;
+                    size.submodules
+                        .push((path.to_owned(), entry.oid.to_owned()));
+                    size.directories += 1;
                 }
                 EntryKind::Tree => {
                     size.directories += 1;

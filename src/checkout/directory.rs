@@ -172,6 +172,7 @@ fn finish(
             tree: ids.map(|(_, tree)| tree),
             files: tree.files(),
             bytes: tree.bytes,
+            submodules: Vec::new(),
         },
         changed,
     })

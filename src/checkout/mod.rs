@@ -60,6 +60,8 @@ pub struct Checkout {
     pub files: usize,
     /// Bytes of the files.
     pub bytes: u64,
+    /// Paths at which the commit names commits of other repositories; nothing is written there.
+    pub submodules: Vec<(String, ObjectId)>,
 }
 
 /// What [`whole_archive`] has written.

@@ -5,6 +5,7 @@ use std::error::Error;
 use super::{Draft, cancelled, machine, sentence};
 use crate::fetch::{FetchError, GitError};
 use crate::output::Failure;
+use crate::pipeline::SubmoduleError;
 use crate::{checkout, receive};
 
 pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
@@ -12,6 +13,8 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
         receive(error)
     } else if let Some(error) = error.downcast_ref::<checkout::Error>() {
         checkout(error)
+    } else if let Some(error) = error.downcast_ref::<SubmoduleError>() {
+        submodule(error)
     } else if let Some(error) = error.downcast_ref::<FetchError>() {
         fetch(error)
     } else if let Some(error) = error.downcast_ref::<GitError>() {
@@ -63,7 +66,7 @@ fn checkout(error: &checkout::Error) -> Draft {
         E::Files { .. } | E::Bytes { .. } => Draft::app("source_too_large", format!("The source is too large: {error}."))
             .remedy("Keep what is not needed for the build out of the repository."),
         E::Submodule { path } => Draft::app("submodule", "Push rejected, submodule install failed.")
-            .found(format!("{path} is a submodule, and submodules are not fetched yet."))
+            .found(format!("{path} is a submodule, and only those of a pushed app are fetched."))
             .remedy("Commit its files themselves: git rm --cached PATH, remove PATH/.git, git add PATH."),
         E::Twice { .. } | E::Outside { .. } | E::Below { .. } | E::Kind { .. } | E::HardLink { .. } => {
             Draft::app("source_invalid", "The source has an entry that cannot be unpacked safely.")
@@ -76,6 +79,27 @@ fn checkout(error: &checkout::Error) -> Draft {
         E::Ignore { .. } => Draft::app("slugignore_invalid", sentence(error))
             .remedy("Make .slugignore an ordinary text file with a pattern a line, or remove it."),
         E::NothingTracked { .. } => Draft::caller("nothing_tracked", sentence(error)).remedy("Add the app's files to git: git add."),
+    }
+}
+
+fn submodule(error: &SubmoduleError) -> Draft {
+    use SubmoduleError as E;
+    let draft = Draft::app("submodule", "Push rejected, submodule install failed.");
+    match error {
+        E::NoUrl { .. } | E::File { .. } => draft
+            .found(sentence(error))
+            .remedy("Add it by git submodule add URL, and commit .gitmodules."),
+        E::Url { .. } => draft.found(sentence(error)).remedy(
+            "Submodules are fetched over https, without a password, from hosts that builds may reach.",
+        ),
+        E::Count { .. } | E::Depth { .. } | E::Place { .. } => draft
+            .found(sentence(error))
+            .remedy("Commit the files of submodules themselves: git rm --cached PATH, remove PATH/.git, git add PATH."),
+        E::Fetch { source: GitError::Cancelled, .. } => cancelled(),
+        E::Fetch { source, .. } => draft
+            .found(sentence(error))
+            .found(sentence(source))
+            .remedy("The commit must be on a branch or tag of a repository that git clone takes without a password."),
     }
 }
 

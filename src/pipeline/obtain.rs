@@ -92,8 +92,12 @@ impl Supply<'_> {
             Fetched::New(id) => {
                 let dir = self.scratch.join(format!("unpacked-{place}"));
                 fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
-                checkout::commit(&repository, None, id, &dir, &LIMITS, self.cancel.flag())
-                    .with_context(|| format!("checking out the buildpack {url}"))?;
+                let checkout =
+                    checkout::commit(&repository, None, id, &dir, &LIMITS, self.cancel.flag())
+                        .with_context(|| format!("checking out the buildpack {url}"))?;
+                if let Some((path, _)) = checkout.submodules.into_iter().next() {
+                    return Err(checkout::Error::Submodule { path }.into());
+                }
                 (id, Some(self.keep(dir, &name(&id))?))
             }
         };

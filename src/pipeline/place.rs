@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 
-use super::{Error, Limits, Source};
+use super::submodules::Submodules;
+use super::{Error, Machine, Source};
 use crate::app::{AppRoot, BuildDir, Layout};
 use crate::checkout::{self, Directory};
 use crate::sandbox::{self, Root};
@@ -48,7 +49,8 @@ impl Place {
         source: Source<'_>,
         layout: &Layout,
         root: &Root,
-        limits: &Limits,
+        machine: &Machine,
+        scratch: &Path,
         stop: &AtomicBool,
     ) -> Result<Directory> {
         let make = |dir: &Path| match fs::create_dir(dir) {
@@ -57,11 +59,11 @@ impl Place {
         };
         make(&self.host)?;
         let Some(of) = &layout.root else {
-            return fetch(source, &self.host, limits, stop);
+            return fetch(source, &self.host, machine, scratch, stop);
         };
         let whole = root.path().join(WHOLE_TREE);
         make(&whole)?;
-        let fetched = fetch(source, &whole, limits, stop)?;
+        let fetched = fetch(source, &whole, machine, scratch, stop)?;
         self.take(of, &whole)?;
         Ok(fetched)
     }
@@ -93,7 +95,14 @@ impl Place {
     }
 }
 
-fn fetch(source: Source<'_>, to: &Path, limits: &Limits, stop: &AtomicBool) -> Result<Directory> {
+fn fetch(
+    source: Source<'_>,
+    to: &Path,
+    machine: &Machine,
+    scratch: &Path,
+    stop: &AtomicBool,
+) -> Result<Directory> {
+    let limits = &machine.limits;
     let whole = |checkout| Directory {
         checkout,
         changed: 0,
@@ -103,9 +112,24 @@ fn fetch(source: Source<'_>, to: &Path, limits: &Limits, stop: &AtomicBool) -> R
             repository,
             quarantine,
             commit,
-        } => checkout::commit(repository, quarantine, commit, to, &limits.checkout, stop)
-            .map(whole)
-            .with_context(|| format!("checking out {commit}")),
+        } => {
+            let limits = limits.checkout.clone();
+            let mut checkout = checkout::commit(repository, quarantine, commit, to, &limits, stop)
+                .with_context(|| format!("checking out {commit}"))?;
+            let env = machine.env.iter();
+            let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let env = env.collect::<Vec<_>>();
+            let mut submodules = Submodules {
+                scratch,
+                env: &env,
+                rules: &machine.sandbox.policy().rules,
+                limits,
+                stop,
+                fetched: 0,
+            };
+            submodules.fill(&mut checkout, to, None, 0)?;
+            Ok(whole(checkout))
+        }
         Source::Archive(reader) => checkout::archive(reader, to, &limits.checkout, stop)
             .map(whole)
             .context("unpacking the source archive"),

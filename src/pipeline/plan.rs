@@ -33,7 +33,8 @@ pub fn plan(job: Build<'_>, machine: &Machine, watch: &Watch, out: &mut Output<'
             job.source,
             &job.layout,
             &root,
-            &machine.limits,
+            machine,
+            job.scratch,
             watch.cancel.flag(),
         )?
         .checkout;

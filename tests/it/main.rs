@@ -28,6 +28,7 @@ mod receiver_push;
 mod receiver_scopes;
 mod receiver_sha256;
 mod receiver_signed;
+mod receiver_submodules;
 mod receiver_tls;
 mod receiver_upkeep;
 mod registry;

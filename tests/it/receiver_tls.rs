@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::site::{Ran, Site, eventually};
 
 /// Makes a certificate for the loopback address, and its key.
-fn certificate(site: &Site, name: &str) -> (PathBuf, PathBuf) {
+pub fn certificate(site: &Site, name: &str) -> (PathBuf, PathBuf) {
     let (certificate, key) = (
         site.path(&format!("{name}.pem")),
         site.path(&format!("{name}.key")),

@@ -1,9 +1,10 @@
 //! Which hosts and addresses the proxy connects a build to.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::str::FromStr;
 
 use super::address::refused_kind;
+use super::proxy::own_addresses;
 use super::upstream::Upstream;
 
 /// What an operator allows.
@@ -33,6 +34,30 @@ enum What {
 }
 
 impl Rules {
+    /// Looks a host up and says why it would not be connected to; for a message before anything is
+    /// begun, since its addresses may be others later. Blocks.
+    ///
+    /// # Errors
+    /// Why it is not to be connected to, or that it has no address.
+    pub fn check(&self, host: &str, port: u16) -> Result<(), String> {
+        if let Some(reason) = self.refuse_host(host, port) {
+            return Err(reason);
+        }
+        let found = match (host, port).to_socket_addrs() {
+            Ok(found) => found,
+            // Behind a proxy many a machine cannot look outer names up; the proxy can.
+            Err(_) if self.upstream.of(host, port, true).is_some() => return Ok(()),
+            Err(error) => return Err(format!("it has no address: {error}")),
+        };
+        let own = own_addresses();
+        for address in found {
+            if let Some(reason) = self.refuse_address(host, address.ip(), port, &own) {
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
     /// Says why a host is not to be connected to before it is looked up.
     pub(super) fn refuse_host(&self, host: &str, port: u16) -> Option<String> {
         let listed = |place: &Place| place.names(host, port);
