@@ -266,6 +266,7 @@ fn build(app: &App, machine: &Machine, dir: &Path, store: &Store) -> Result<(Bui
         stack: Stack::of_host(machine.stack.clone()),
         version: None,
         buildpacks: app.buildpacks.clone(),
+        read_declared: false,
         layout: slugline::app::Layout::default(),
         fetched: None,
         config: &ConfigVars::default(),

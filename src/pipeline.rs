@@ -5,6 +5,7 @@
 //! build takes; never call it on an async executor.
 
 mod choose;
+mod declared;
 mod obtain;
 mod packing;
 mod place;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use choose::{Asking, Chosen, choose};
+use declared::Declared;
 use obtain::Supply;
 pub use obtain::fetch_archive;
 pub use packing::Last;
@@ -71,6 +73,8 @@ pub struct Build<'a> {
     pub version: Option<String>,
     /// In order; empty means that the built-in ones are asked.
     pub buildpacks: Vec<Reference>,
+    /// Whether the buildpacks that the source names itself count, where there are no others.
+    pub read_declared: bool,
     pub config: &'a ConfigVars,
     /// Where it is built, and of which directory of the source.
     pub layout: Layout,
@@ -114,8 +118,8 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Built {
     pub record: SlugRecord,
-    /// What detection has found, where no buildpack was chosen.
-    pub detected: Option<Reference>,
+    /// What was found by detection, or named by the source, where no buildpack was chosen.
+    pub found: Vec<Reference>,
     /// The hosts that the build has asked the proxy for, by name and port.
     pub contacts: Vec<Contact>,
     /// Name and duration of each phase, in order.
@@ -140,6 +144,8 @@ pub enum Error {
     },
     #[error("the source has no directory {root}")]
     NoRoot { root: String },
+    #[error("the file {file} cannot be read: {reason}")]
+    Declared { file: &'static str, reason: String },
     #[error("the Procfile is {what}, not a file")]
     ProcfileKind { what: &'static str },
     #[error("the compressed slug has {got_bytes} bytes; the limit is {limit_bytes}")]
@@ -172,10 +178,7 @@ pub fn build(
         place.fill(job.source, &job.layout, &root, machine, job.scratch, stop)
     })?;
     let Directory { checkout, changed } = checkout;
-    name_changed(changed, out)?;
-    prune(&place.host, out)?;
-    // A malformed Procfile should not cost its author the time of a build.
-    read_procfile(&place.host.join("Procfile"))?;
+    tidy(&place.host, changed, out)?;
     let version = checkout
         .commit
         .map(|id| id.to_string())
@@ -200,12 +203,14 @@ pub fn build(
         machine,
         watch,
     };
-    let chosen = phases.time("detect", || choose(&job.buildpacks, &supply, &asking, out))?;
+    let declared = Declared::of(&place.host, &job.buildpacks, job.read_declared, out)?;
+    let wanted = [&job.buildpacks[..], &declared.buildpacks].concat();
+    let chosen = phases.time("detect", || choose(&wanted, &supply, &asking, out))?;
 
     let maker = Maker::new(stack, chosen.iter().map(Chosen::name).collect());
     let compiled = phases.time("compile", || -> Result<_> {
         root.renew()?;
-        compile::write_env_dir(&root.env(), job.config)?;
+        compile::write_env_dir(&root.env(), &declared.config(job.config)?)?;
         if let Some(kept) = job.cache {
             restore_cache(kept, &root, &maker, &watch.cancel, out)?;
         }
@@ -257,11 +262,10 @@ pub fn build(
         process_types,
         layout: job.layout,
     };
-    let detected = job.buildpacks.is_empty().then(|| chosen.first());
+    let found = job.buildpacks.is_empty().then_some(chosen);
+    let found = found.into_iter().flatten();
     Ok(Built {
-        detected: detected
-            .flatten()
-            .map(|chosen| chosen.staged.reference.clone()),
+        found: found.map(|one| one.staged.reference).collect(),
         record,
         contacts: root.traffic().contacts(),
         timings: phases.0,
@@ -379,6 +383,14 @@ fn run_buildpacks(
         report,
         used,
     })
+}
+
+/// Takes a first look at what is to be built.
+fn tidy(app: &Path, changed: usize, out: &mut Output<'_>) -> Result<()> {
+    name_changed(changed, out)?;
+    prune(app, out)?;
+    // A malformed Procfile should not cost its author the time of a build.
+    read_procfile(&app.join("Procfile")).map(drop)
 }
 
 /// Removes what does not belong into a build, with the lines that Heroku prints for it.

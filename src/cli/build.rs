@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -15,6 +15,7 @@ use super::report::exit_code;
 use super::{machine, print};
 use crate::app::{AppRoot, BuildDir, Layout};
 use crate::buildpack::Reference;
+use crate::compile;
 use crate::config::{ConfigVars, parse_assignment};
 use crate::failure::explain;
 use crate::output::{Output, human_size};
@@ -105,7 +106,7 @@ pub(super) fn build(args: &Args, earlier: &Path) -> Result<(Built, PathBuf)> {
     let work = Work::create()?;
     machine.sandbox.probe(work.path())?;
     let store = Store::open(&work.path().join("store"))?;
-    let source = find_source(&args.source, earlier, work.path())?;
+    let source = find_source(&args.source, earlier, work.path(), &cancel)?;
     let scratch = work.path().join("build");
     fs::create_dir(&scratch).with_context(|| scratch.display().to_string())?;
     let job = pipeline::Build {
@@ -113,6 +114,7 @@ pub(super) fn build(args: &Args, earlier: &Path) -> Result<(Built, PathBuf)> {
         stack: super::stack::stacks(&Environment::read())?.find(args.stack.as_ref())?,
         version: None,
         buildpacks: args.buildpack.clone(),
+        read_declared: true,
         layout: Layout {
             build_dir: args.build_dir,
             root: args.root.clone(),
@@ -194,7 +196,7 @@ impl Found {
     }
 }
 
-fn find_source(text: &str, earlier: &Path, work: &Path) -> Result<Found> {
+fn find_source(text: &str, earlier: &Path, work: &Path, cancel: &Cancel) -> Result<Found> {
     let path = Path::new(text);
     if path.is_dir() {
         let dir = fs::canonicalize(path).with_context(|| text.to_owned())?;
@@ -218,7 +220,7 @@ fn find_source(text: &str, earlier: &Path, work: &Path) -> Result<Found> {
             text: text.to_owned()
         });
     }
-    clone(url, reference, &work.join("clone.git"))
+    clone(url, reference, &work.join("clone.git"), cancel)
 }
 
 /// What was named is nothing that can be built.
@@ -243,7 +245,7 @@ pub struct CloneError {
     pub reference: String,
 }
 
-fn clone(url: &str, reference: &str, dir: &Path) -> Result<Found> {
+fn clone(url: &str, reference: &str, dir: &Path, cancel: &Cancel) -> Result<Found> {
     let git = environment::git()?;
     let run = |arguments: &[&str]| -> Result<bool> {
         let mut command = Command::new(&git);
@@ -251,7 +253,19 @@ fn clone(url: &str, reference: &str, dir: &Path) -> Result<Found> {
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(io::stderr());
-        Ok(command.status().context("running git")?.success())
+        let mut child = command.spawn().context("running git")?;
+        loop {
+            if let Some(status) = child.try_wait().context("running git")? {
+                return Ok(status.success());
+            }
+            if cancel.is_cancelled() {
+                // An error means that it has ended already.
+                let _ = child.kill();
+                let _ = child.wait();
+                bail!(compile::Error::Cancelled);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     };
     let dir_text = dir
         .to_str()

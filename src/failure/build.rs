@@ -45,6 +45,8 @@ fn pipeline(error: &pipeline::Error) -> Draft {
             .remedy("Add the file that the buildpack looks for, or choose another buildpack."),
         E::NoRoot { root } => Draft::app("no_root", sentence(error))
             .remedy(format!("Commit {root} as a directory with files in it, or change the app's root: slugline apps set NAME --root DIR, with / for the repository's root.")),
+        E::Declared { .. } => Draft::app("declaration_invalid", sentence(error))
+            .remedy("Correct the file, or choose the buildpacks yourself: slugline buildpacks set NAME, or slugline build --buildpack NAME."),
         E::ProcfileKind { what } => Draft::app("procfile_invalid", format!("The Procfile is {what}, not a file."))
             .remedy("Commit the Procfile as an ordinary text file at the root of the repository."),
         E::SlugTooLarge { got_bytes, limit_bytes, breakdown } => breakdown.iter().fold(Draft::app(

@@ -105,6 +105,8 @@ impl Platform {
             stack,
             version: job.version,
             buildpacks,
+            // Where the push itself has set the app up.
+            read_declared: self.options.create_on_push && last.is_none(),
             layout,
             fetched: Some(&fetched),
             config: &config,
@@ -137,10 +139,8 @@ impl Platform {
     /// Keeps what detection has found as the app's own list, once its build is released: the next
     /// push must not be built as something else because of a new file.
     pub(super) fn pin(&self, app: &App, built: &Built) {
-        if let Some(found) = &built.detected
-            && let Err(error) = self
-                .ledger
-                .pin_buildpacks(&app.id, std::slice::from_ref(found))
+        if !built.found.is_empty()
+            && let Err(error) = self.ledger.pin_buildpacks(&app.id, &built.found)
         {
             // The release stands; the next build asks again.
             tracing::error!(app = %app.name, %error, "the detected buildpack is not recorded");

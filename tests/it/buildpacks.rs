@@ -624,3 +624,75 @@ fn build_with_origin(site: &Site, app: &Repository<'_>, origin: &Origin) {
     build(site, app, &["--buildpack", &origin.url("pack.git")]).success();
     build(site, app, &["--buildpack", &origin.url("pack.tgz")]).success();
 }
+
+#[test]
+fn what_a_source_names_itself_counts_where_heroku_reads_it() {
+    let site = Site::with(&["--create-on-push"]);
+    let app = site.repository("app", "no_language");
+    app.write("bin/detect", "#!/bin/sh\necho Own\n");
+    app.write(
+        "bin/compile",
+        "#!/bin/sh\ncat \"$3/LEVEL\" 2>/dev/null; echo\n",
+    );
+    app.write("app.json", r#"{"buildpacks": [{"url": "inline"}]}"#);
+    app.commit("Own");
+    // An app that its push sets up.
+    let url = format!("{}/fresh.git", site.url());
+    app.git(&["remote", "add", "slugline", &url]).success();
+    let push = || site.git_in(&app.dir, &["push", "slugline", "main"]);
+    let said = push().success().stderr;
+    assert!(said.contains("-----> Reading app.json"), "{said}");
+    let path = "/apps/fresh/buildpack-installations";
+    assert_eq!(names(&site.api("GET", path, None).1), ["inline"]);
+    // Later on a push does not read it.
+    site.api("PUT", path, Some(json!({ "updates": [] })));
+    app.write("more", "");
+    app.commit("More");
+    let said = push().failure(1).stderr;
+    assert!(said.contains("A push does not read app.json."), "{said}");
+    assert!(said.contains("slugline buildpacks set inline"), "{said}");
+    // Without an app, project.toml goes first.
+    app.write(
+        "project.toml",
+        "[[io.buildpacks.group]]\nid = \"inline\"\n[[io.buildpacks.build.env]]\nname = \"LEVEL\"\nvalue = \"level of project\"\n",
+    );
+    app.git(&["add", "--all"]).success();
+    let said = build(&site, &app, &[]).success().stderr;
+    assert!(said.contains("-----> Reading project.toml"), "{said}");
+    assert!(said.contains("level of project"), "{said}");
+    let said = build(&site, &app, &["--env", "LEVEL=mine"])
+        .success()
+        .stderr;
+    assert!(
+        said.contains("mine") && !said.contains("level of project"),
+        "{said}"
+    );
+    app.write(
+        "project.toml",
+        "[[io.buildpacks.group]]\nuri = \"file:///etc\"\n",
+    );
+    app.git(&["add", "--all"]).success();
+    build(&site, &app, &[]).failure(2);
+    app.write("project.toml", "not toml");
+    app.git(&["add", "--all"]).success();
+    let said = build(&site, &app, &[]).failure(1).stderr;
+    assert!(said.contains("project.toml cannot be read"), "{said}");
+}
+
+#[test]
+fn a_build_that_empties_the_cache_and_fails_changes_nothing() {
+    let site = Site::new();
+    let app = site.app("hello", "inline_shell");
+    let build = |script: &str| {
+        app.write("bin/compile", &format!("#!/bin/sh\n{script}\n"));
+        app.commit("Change");
+        app.push()
+    };
+    app.slugline(&["buildpacks:set", "inline"]).success();
+    build("echo good >\"$2/kept\"").success();
+    build("rm -rf \"$2\"/* \"$2\"; exit 1").failure(1);
+    build("echo evil >\"$2/kept\"; echo more >\"$2/new\"; exit 1").failure(1);
+    let said = build("cat \"$2/kept\"; ls \"$2\" | wc -l").success().stderr;
+    assert!(said.contains("remote: good"), "{said}");
+    assert!(!said.contains("evil"), "{said}");
+}

@@ -97,3 +97,21 @@ fn doctor_knows_this_machine() {
     let said = site.slugline(&["doctor"]).success().stdout;
     assert!(said.contains("ok       sandbox"), "{said}");
 }
+
+#[test]
+fn an_interrupted_clone_ends_and_leaves_nothing() {
+    let site = crate::site::Site::without_server();
+    let tmp = site.path("tmp");
+    std::fs::create_dir(&tmp).unwrap();
+    // Accepts and never answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/x.git", listener.local_addr().unwrap());
+    let mut command = site.command(std::path::Path::new(crate::site::SLUGLINE));
+    command.args(["build", &url]).env("TMPDIR", &tmp);
+    let mut build = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let _asked = listener.accept().unwrap();
+    let id = nix::unistd::Pid::from_raw(build.id().cast_signed());
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert!(!build.wait().unwrap().success());
+    assert_eq!(std::fs::read_dir(&tmp).unwrap().count(), 0);
+}

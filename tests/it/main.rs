@@ -45,5 +45,6 @@ mod site;
 mod slugs;
 mod snapshots;
 mod stacks;
+mod transcripts;
 mod upkeep;
 mod wire;

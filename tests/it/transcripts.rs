@@ -1,0 +1,120 @@
+//! The lines of a push that tools match on are Heroku's own, to the letter.
+//!
+//! Source: facts on Heroku's builds, §1.4 and §1.5.
+
+use crate::site::Site;
+
+/// The lines of a push's answer without `remote: ` and the blanks that git adds.
+fn lines(stderr: &str) -> Vec<String> {
+    let remote = stderr
+        .lines()
+        .filter_map(|line| line.strip_prefix("remote:"));
+    let line = |line: &str| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned();
+    remote.map(line).collect()
+}
+
+#[track_caller]
+fn in_order(lines: &[String], expected: &[&str]) {
+    let mut rest = lines.iter();
+    for wanted in expected {
+        let matches = |line: &String| match wanted.strip_suffix('…') {
+            Some(start) => line.starts_with(start),
+            None => line == wanted,
+        };
+        assert!(
+            rest.any(matches),
+            "{wanted:?} is not where it should be in {lines:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_good_push_says_what_heroku_says() {
+    let site = Site::new();
+    let app = site.app("hello", "nodejs_http");
+    let said = lines(&app.push().success().stderr);
+    in_order(
+        &said,
+        &[
+            "Building source:",
+            "",
+            "-----> Building on the …",
+            "-----> Determining which buildpack to use for this app",
+            "-----> Node.js app detected",
+            "-----> Discovering process types",
+            "       Procfile declares types     -> (none)",
+            "       Default types for buildpack -> web",
+            "-----> Compressing...",
+            "       Done: …",
+            "-----> Launching...",
+            "       Released v…",
+            "",
+            "Verifying deploy... done.",
+        ],
+    );
+    app.write(
+        "Procfile",
+        "worker: node x\nrelease: true\nweb: node server.js\n",
+    );
+    app.commit("Procfile");
+    let said = lines(&app.push().success().stderr);
+    in_order(
+        &said,
+        &[
+            "-----> Using buildpack: heroku/nodejs",
+            "-----> Node.js app detected",
+            "       Procfile declares types -> release, web, worker",
+            "-----> Compressing...",
+        ],
+    );
+    app.slugline(&["buildpacks:add", "heroku/python"]).success();
+    app.write("requirements.txt", "");
+    app.commit("Both");
+    let said = lines(&app.push().success().stderr);
+    in_order(
+        &said,
+        &[
+            "-----> Using buildpacks:",
+            "       1. heroku/nodejs",
+            "       2. heroku/python",
+            "-----> Node.js app detected",
+            "-----> Python app detected",
+        ],
+    );
+}
+
+#[test]
+fn a_failed_push_says_what_heroku_says() {
+    let site = Site::new();
+    let app = site.app("hello", "no_language");
+    let pushed = app.push().failure(1);
+    in_order(
+        &lines(&pushed.stderr),
+        &[
+            " !     No default language could be detected for this app.",
+            " !     Push failed",
+        ],
+    );
+    let rejected = " ! [remote rejected] main -> main (pre-receive hook declined)";
+    assert!(pushed.stderr.contains(rejected), "{}", pushed.stderr);
+    app.write("bin/detect", "#!/bin/sh\necho Shell\n");
+    app.write("bin/compile", "#!/bin/sh\nexit 1\n");
+    app.commit("Fail");
+    app.slugline(&["buildpacks:set", "inline"]).success();
+    in_order(
+        &lines(&app.push().failure(1).stderr),
+        &[
+            " !     Push rejected, failed to compile Shell app.",
+            " !     Push failed",
+        ],
+    );
+    app.slugline(&["buildpacks:set", "heroku/python"]).success();
+    in_order(
+        &lines(&app.push().failure(1).stderr),
+        &[
+            "-----> App not compatible with buildpack: heroku/python",
+            "       More info: https://devcenter.heroku.com/articles/buildpacks#detection-failure",
+            " !     Push failed",
+        ],
+    );
+}
