@@ -233,7 +233,6 @@ class Ours(Side):
         self.dir = dir
         (dir / "home").mkdir(parents=True)
         command = [SLUGLINE, "serve", "--listen", "127.0.0.1:0", "--data", dir / "data"]
-        # Neither the number of a run's pushes nor their wrong tokens shall play a part.
         self.process = subprocess.Popen(
             command, env=environment(dir / "home"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
@@ -379,6 +378,8 @@ class Bench:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(words(number, 2000))
             self.commit(tree, "First")
+            # Or compressing it would be most of the client's time.
+            self.git(tree, "repack", "-a", "-d", "--quiet")
             return tree, "dir-3/sub-3/file-3.txt"
 
         self.first_and_change("files", args.big, args.rounds, make)

@@ -112,13 +112,6 @@ impl Platform {
         out: &mut Output<'_>,
     ) -> Result<()> {
         out.line(&format!("Build {}", record.id))?;
-        let _turn = self.apps.of(&app.id).enter(cancel, |ahead| {
-            out.line(&format!(
-                "Waiting for {} to {}.",
-                other_pushes(ahead),
-                app.name
-            ))
-        })?;
         let scratch =
             Scratch::create(&self.data.scratch()).context("making a directory for the source")?;
         let archive = scratch.path().join("source");
@@ -131,6 +124,14 @@ impl Platform {
             }
             From::Source(id) => self.take_source(id, checksum, &archive)?,
         }
+        // Only now: a slow host's archive must not keep pushes waiting.
+        let _turn = self.apps.of(&app.id).enter(cancel, |ahead| {
+            out.line(&format!(
+                "Waiting for {} to {}.",
+                other_pushes(ahead),
+                app.name
+            ))
+        })?;
         out.line("Building source:")?;
         out.line("")?;
         let reader = File::open(&archive).context("opening the fetched source")?;
