@@ -11,6 +11,7 @@
 mod dynos;
 mod receiver_load;
 mod receiver_oracle;
+mod receiver_slow;
 mod s3;
 #[path = "../it/site.rs"]
 mod site;
