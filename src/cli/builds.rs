@@ -225,6 +225,8 @@ fn path(app: &AppName, id: &str) -> String {
 fn newest(client: &Client, app: &AppName, count: usize) -> Result<Vec<Value>, ClientError> {
     let mut documents = client.list(&format!("/apps/{app}/builds"), None, usize::MAX)?;
     let created_at = |document: &Value| document["created_at"].as_str().map(str::to_owned);
+    // The server lists the oldest first, and times are to the second: of equal ones the last counts.
+    documents.reverse();
     documents.sort_by_key(|document| std::cmp::Reverse(created_at(document)));
     documents.truncate(count);
     Ok(documents)

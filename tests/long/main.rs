@@ -9,6 +9,7 @@
 )]
 
 mod dynos;
+mod floods;
 mod receiver_load;
 mod receiver_oracle;
 mod receiver_slow;
