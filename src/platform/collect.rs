@@ -1,13 +1,15 @@
 //! Upkeep: repositories are tidied after pushes, and cleaned up when somebody asks for it.
 
+use std::collections::HashSet;
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::Platform;
 use super::ledger::App;
+use super::{Platform, clock};
 use crate::receive;
-use crate::sandbox::Cancel;
+use crate::sandbox::{Cancel, remove_tree};
 use crate::store;
 
 /// What cleaning up has changed.
@@ -44,6 +46,7 @@ impl Platform {
                 ..Collected::default()
             });
         }
+        self.collect_buildpacks(grace)?;
         let cancel = Cancel::default();
         let _under_way = self.under_way(&uuid::Uuid::new_v4().to_string(), &cancel);
         let mut collected = Collected {
@@ -57,6 +60,39 @@ impl Platform {
             collected.repositories.extend(done);
         }
         Ok(collected)
+    }
+
+    /// Removes fetched buildpacks that no current release was built with, and that were fetched
+    /// before the grace period; none while a build is under way, which may be about to copy one.
+    fn collect_buildpacks(&self, grace: Duration) -> Result<()> {
+        let running = self.running();
+        if !running.is_empty() {
+            return Ok(());
+        }
+        let mut needed = HashSet::new();
+        for app in self.ledger.apps()? {
+            let slug = self.ledger.current_release(&app.id)?.slug_id;
+            let Some(slug) = slug else { continue };
+            let used = self.ledger.slug(&slug)?.record.buildpacks;
+            needed.extend(used.into_iter().filter_map(|used| used.pinned));
+        }
+        let dir = self.data.buildpacks();
+        for entry in fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
+            let entry = entry.with_context(|| dir.display().to_string())?;
+            // `git-COMMIT` and `tgz-DIGEST`; the references end with the same.
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let id = name.split_once('-').map_or("", |(_, id)| id);
+            let old = entry.metadata().and_then(|meta| meta.modified());
+            let old = old.is_ok_and(|time| {
+                let age = clock::system_now().duration_since(time);
+                age.is_ok_and(|age| age >= grace)
+            });
+            if old && !needed.iter().any(|reference| reference.ends_with(id)) {
+                remove_tree(&entry.path()).with_context(|| format!("removing {name}"))?;
+                tracing::info!(buildpack = name, "removed a fetched buildpack");
+            }
+        }
+        Ok(())
     }
 
     fn collect_repository(&self, app: App, cancel: &Cancel) -> Result<Option<CollectedRepository>> {

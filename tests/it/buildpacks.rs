@@ -279,6 +279,14 @@ fn a_buildpack_of_a_git_repository() {
         .count();
     assert_eq!(kept, 2, "one for each commit");
 
+    // What no release was built with goes.
+    site.slugline(&["gc", "--grace-hours", "0"]).success();
+    let kept = fs::read_dir(site.data().join("buildpacks")).unwrap();
+    let kept = kept
+        .flatten()
+        .map(|entry| entry.file_name().into_string().unwrap());
+    assert_eq!(kept.collect::<Vec<_>>(), [format!("git-{old}")]);
+
     // A commit that is here is not asked for.
     let before = origin.requests();
     app.slugline(&["buildpacks:set", &format!("{url}#{old}")])
