@@ -129,8 +129,9 @@ impl BodyWriter {
 
 impl BodyWriter {
     /// Sends a piece from async code; says whether the client still takes them.
-    pub async fn send(&self, text: String) -> bool {
-        text.is_empty() || self.chunks.send(Bytes::from(text)).await.is_ok()
+    pub async fn send(&self, piece: impl Into<Bytes>) -> bool {
+        let piece = piece.into();
+        piece.is_empty() || self.chunks.send(piece).await.is_ok()
     }
 
     /// Waits until the client has left.

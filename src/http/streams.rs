@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
@@ -13,8 +14,12 @@ use super::reply::{Reply, failed, json_reply, not_found, stream, text};
 use super::{Server, auth};
 use crate::digest::Digest;
 use crate::platform::ledger::{Scope, Token};
+use crate::platform::logs::{LogReader, Piece};
 use crate::sandbox::Cancel;
 use crate::store;
+
+/// How often a log is looked at that its build still writes.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Largest source that can be put.
 const SOURCE_LIMIT_BYTES: u64 = 1 << 30;
@@ -52,7 +57,7 @@ pub(super) async fn build_output(server: &Server, id: &str, request: &Request<In
         return not_found("There is no such build.");
     }
     match server.platform.logs.read(id) {
-        Ok(log) => send("text/plain; charset=utf-8", None, log),
+        Ok(log) => follow(log),
         Err(_) => not_found("The log of this build is no more."),
     }
 }
@@ -130,6 +135,37 @@ pub(super) async fn write_source(server: &Server, id: &str, request: Request<Inc
             "The source could not be written.",
         ),
     }
+}
+
+/// Sends a build's log to its end. No thread waits for a build: there may be many that follow one.
+fn follow(mut log: LogReader) -> Reply {
+    let (writer, body) = channel(b"", Cancel::default());
+    tokio::spawn(async move {
+        loop {
+            let look = move || {
+                let piece = log.piece();
+                (log, piece)
+            };
+            let Ok((looked, piece)) = tokio::task::spawn_blocking(look).await else {
+                return;
+            };
+            log = looked;
+            match piece {
+                Ok(Piece::Bytes(bytes)) => {
+                    if !writer.send(bytes).await {
+                        return;
+                    }
+                }
+                Ok(Piece::NotYet) => tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {}
+                    () = writer.left() => return,
+                },
+                // A file that cannot be read ends the answer, too.
+                Ok(Piece::End) | Err(_) => return,
+            }
+        }
+    });
+    stream("text/plain; charset=utf-8", body)
 }
 
 /// Sends what a reader gives, read on a blocking thread.

@@ -8,7 +8,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most bytes that are kept of one build's log.
 pub const LIMIT_BYTES: u64 = 64 << 20;
@@ -20,18 +21,8 @@ pub struct Logs {
     live: Arc<Mutex<HashMap<String, Arc<Live>>>>,
 }
 
-/// How far a log that is being written has come.
-#[derive(Debug, Default)]
-struct Live {
-    state: Mutex<State>,
-    grown: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    bytes: u64,
-    ended: bool,
-}
+/// Whether a log that was being written has ended.
+type Live = AtomicBool;
 
 impl Logs {
     /// The logs in a directory.
@@ -80,11 +71,7 @@ impl Logs {
             .get(build)
             .cloned();
         let file = File::open(self.path(build))?;
-        Ok(LogReader {
-            file,
-            live,
-            read_bytes: 0,
-        })
+        Ok(LogReader { file, live })
     }
 
     /// Removes the log of a build.
@@ -125,12 +112,6 @@ impl Write for LogWriter<'_> {
                     LIMIT_BYTES >> 20
                 )?;
             }
-            self.live
-                .state
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .bytes += buf.len() as u64;
-            self.live.grown.notify_all();
         }
         self.listener.write_all(buf)?;
         Ok(buf.len())
@@ -143,12 +124,7 @@ impl Write for LogWriter<'_> {
 
 impl Drop for LogWriter<'_> {
     fn drop(&mut self) {
-        self.live
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .ended = true;
-        self.live.grown.notify_all();
+        self.live.store(true, Ordering::SeqCst);
         self.logs
             .live
             .lock()
@@ -157,33 +133,40 @@ impl Drop for LogWriter<'_> {
     }
 }
 
-/// Reads a build's log; blocks while the build goes on and nothing new is there.
+/// Reads a build's log; it never waits for the build.
 pub struct LogReader {
     file: File,
+    /// Of a build that was going on at the last look.
     live: Option<Arc<Live>>,
-    read_bytes: u64,
 }
 
-impl Read for LogReader {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+/// What there is to read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece {
+    Bytes(Vec<u8>),
+    /// The build goes on: later there is more.
+    NotYet,
+    End,
+}
+
+impl LogReader {
+    /// The next piece.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn piece(&mut self) -> io::Result<Piece> {
+        let mut buffer = vec![0; 64 * 1024];
         loop {
-            let n = self.file.read(buf)?;
-            self.read_bytes += n as u64;
+            let n = self.file.read(&mut buffer)?;
             if n > 0 {
-                return Ok(n);
+                buffer.truncate(n);
+                return Ok(Piece::Bytes(buffer));
             }
-            let Some(live) = &self.live else { return Ok(0) };
-            let mut state = live.state.lock().unwrap_or_else(PoisonError::into_inner);
-            while !state.ended && state.bytes <= self.read_bytes {
-                state = live
-                    .grown
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
-            if state.ended {
-                drop(state);
+            match &self.live {
+                None => return Ok(Piece::End),
+                Some(ended) if !ended.load(Ordering::SeqCst) => return Ok(Piece::NotYet),
                 // What was written between the last read and the end.
-                self.live = None;
+                Some(_) => self.live = None,
             }
         }
     }
@@ -195,6 +178,18 @@ mod tests {
 
     use super::*;
 
+    /// All pieces; a build that goes on is looked at again.
+    fn read_to_end(mut reader: LogReader) -> String {
+        let mut bytes = Vec::new();
+        loop {
+            match reader.piece().unwrap() {
+                Piece::Bytes(piece) => bytes.extend(piece),
+                Piece::NotYet => thread::yield_now(),
+                Piece::End => return String::from_utf8(bytes).unwrap(),
+            }
+        }
+    }
+
     #[test]
     fn a_reader_follows_to_the_end() {
         let dir = tempfile::tempdir().unwrap();
@@ -204,15 +199,16 @@ mod tests {
         let mut writer = logs.start(build, &mut heard).unwrap();
         writer.write_all(b"one\n").unwrap();
         let mut reader = logs.read(build).unwrap();
-        let follower = thread::spawn(move || io::read_to_string(&mut reader).unwrap());
+        assert_eq!(reader.piece().unwrap(), Piece::Bytes(b"one\n".to_vec()));
+        assert_eq!(reader.piece().unwrap(), Piece::NotYet);
+        let whole = logs.read(build).unwrap();
+        let follower = thread::spawn(move || read_to_end(whole));
         writer.write_all(b"two\n").unwrap();
         drop(writer);
         assert_eq!(follower.join().unwrap(), "one\ntwo\n");
+        assert_eq!(read_to_end(reader), "two\n");
         assert_eq!(heard, b"one\ntwo\n");
-        assert_eq!(
-            io::read_to_string(logs.read(build).unwrap()).unwrap(),
-            "one\ntwo\n"
-        );
+        assert_eq!(read_to_end(logs.read(build).unwrap()), "one\ntwo\n");
         assert!(logs.read("b1").is_err());
     }
 }

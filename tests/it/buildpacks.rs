@@ -704,3 +704,52 @@ fn a_build_that_empties_the_cache_and_fails_changes_nothing() {
     assert!(said.contains("remote: good"), "{said}");
     assert!(!said.contains("evil"), "{said}");
 }
+
+#[test]
+fn many_who_follow_a_build_keep_nobody_waiting() {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    let site = Site::new();
+    let app = site.app("hello", "inline_shell");
+    app.slugline(&["buildpacks:set", "inline"]).success();
+    let go = "until test -e /cache/../tmp/go; do sleep 0.1; done";
+    app.write(
+        "bin/compile",
+        &format!("#!/bin/sh\necho begun\n{go}\necho done\n"),
+    );
+    app.commit("Wait");
+    let mut push = app.git_command(&["push", "slugline", "main"]);
+    let push = push.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let build = || site.api("GET", "/apps/hello/builds", None).1[0].clone();
+    crate::site::eventually("the build is there", || build()["id"].is_string());
+    let url = build()["output_stream_url"].as_str().unwrap().to_owned();
+    let (host, path) = url
+        .strip_prefix("http://")
+        .unwrap()
+        .split_once('/')
+        .unwrap();
+    let followers = (0..100).map(|_| {
+        let mut stream = TcpStream::connect(host).unwrap();
+        write!(stream, "GET /{path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).unwrap();
+        assert!(first.ends_with(b" 200"), "{first:?}");
+        stream
+    });
+    let mut followers = followers.collect::<Vec<_>>();
+    // None of them holds a thread of the server for as long as the build takes; those that have had
+    // a look wait for more work for ten seconds.
+    let threads = || {
+        fs::read_dir(format!("/proc/{}/task", site.server_id()))
+            .unwrap()
+            .count()
+    };
+    crate::site::eventually("the threads are few", || threads() < 60);
+    let id = build()["id"].as_str().unwrap().to_owned();
+    let cancelled = site.api("DELETE", &format!("/apps/hello/builds/{id}"), None);
+    assert_eq!(cancelled.0, 200, "{}", cancelled.1);
+    let mut text = String::new();
+    followers.pop().unwrap().read_to_string(&mut text).unwrap();
+    assert!(text.contains("The build was cancelled."), "{text}");
+    push.wait_with_output().unwrap();
+}
