@@ -224,7 +224,8 @@ fn detect(script: &str, limits: &[(&str, &str)]) -> String {
 
 #[test]
 fn limits_hold_at_level_3() {
-    let hog = "python3 -c 'x = []\nwhile True: x.append(bytearray(b\"x\") * 10_000_000)'; sleep 20";
+    // Slow enough to be seen between the limit and twice that, where the kernel refuses more.
+    let hog = "python3 -c 'import time\nx = []\nwhile True: x.append(bytearray(b\"x\") * 10_000_000); time.sleep(0.1)'; sleep 20";
     let said = detect(hog, &[("SLUGLINE_BUILD_MEMORY_BYTES", "200000000")]);
     assert!(said.contains("build_memory_bytes: 200000000"), "{said}");
 

@@ -20,7 +20,7 @@ fn memory_hog() {
         let said = ended_at(
             *level,
             &[("SLUGLINE_BUILD_MEMORY_BYTES", "200000000")],
-            "python3 -c 'import time\nx = []\nwhile True: x.append(bytearray(b\"x\") * 10_000_000); time.sleep(0.01)'",
+            "python3 -c 'import time\nx = []\nwhile True: x.append(bytearray(b\"x\") * 10_000_000); time.sleep(0.1)'",
         );
         assert!(said.contains("used up its memory"), "{level:?}: {said}");
         assert!(
