@@ -366,7 +366,10 @@ impl Sandbox {
             cwd: "/app".into(),
             profile: Profile::Inspect,
         };
-        match self.run(&root, &spec, &Watch::default(), &mut io::sink()) {
+        let ended = self.run(&root, &spec, &Watch::default(), &mut io::sink());
+        // The kernel leaves a directory that its owner may not enter.
+        remove_tree(dir.path()).map_err(Error::io(dir.path()))?;
+        match ended {
             Ok(Ended::Exited(Exit::Code(0))) => Ok(Layering::Overlay),
             Ok(_) => Ok(Layering::Copy),
             Err(Error::Refused { step, .. }) if step == helper::LAY_OVER => Ok(Layering::Copy),

@@ -109,29 +109,34 @@ fn children(server: u32) -> Vec<String> {
 
 #[test]
 fn what_a_dyno_writes_is_its_own() {
-    let site = Site::new();
-    let app = deployed(&site, "hello");
-    assert_eq!(get(&site, "hello", "/write/app/server.py").1, "ok");
+    for site in [Site::new(), Site::of_plain_user()] {
+        writes_its_own(&site);
+    }
+}
+
+fn writes_its_own(site: &Site) {
+    let app = deployed(site, "hello");
+    assert_eq!(get(site, "hello", "/write/app/server.py").1, "ok");
     assert!(
-        get(&site, "hello", "/read/app/server.py")
+        get(site, "hello", "/read/app/server.py")
             .1
             .ends_with("written")
     );
-    assert_eq!(get(&site, "hello", "/write/app/new").1, "ok");
-    assert_eq!(get(&site, "hello", "/write/tmp/new").1, "ok");
-    assert_eq!(get(&site, "hello", "/write/etc/new").0, 403);
-    assert_eq!(get(&site, "hello", "/write/usr/new").0, 403);
+    assert_eq!(get(site, "hello", "/write/app/new").1, "ok");
+    assert_eq!(get(site, "hello", "/write/tmp/new").1, "ok");
+    assert_eq!(get(site, "hello", "/write/etc/new").0, 403);
+    assert_eq!(get(site, "hello", "/write/usr/new").0, 403);
     // The second dyno, and the same after a restart, has the slug's own files.
     app.slugline(&["ps:scale", "web=2"]).success();
-    reaches(&site, "hello", &["web.1 up", "web.2 up"]);
+    reaches(site, "hello", &["web.1 up", "web.2 up"]);
     app.slugline(&["ps:restart", "web.1"]).success();
     eventually("a restart", || {
         (0..8).all(|_| {
-            let (status, text) = get(&site, "hello", "/read/app/server.py");
+            let (status, text) = get(site, "hello", "/read/app/server.py");
             status == 200 && !text.ends_with("written")
         })
     });
-    assert!(!get(&site, "hello", "/list/app").1.contains("new"));
+    assert!(!get(site, "hello", "/list/app").1.contains("new"));
     // One tree for all of them.
     let trees = std::fs::read_dir(site.data().join("unpacked")).unwrap();
     assert_eq!(trees.count(), 1);
@@ -314,40 +319,48 @@ fn a_dyno_that_never_binds_and_one_that_ignores_sigterm() {
 
 #[test]
 fn memory_over_the_limit_is_said_and_far_over_it_ends_the_dyno() {
-    let mut site = Site::without_server();
-    std::fs::create_dir_all(site.data()).unwrap();
-    std::fs::write(
-        site.data().join("slugline.yml"),
-        "dyno_memory_bytes: 67108864\n",
-    )
-    .unwrap();
-    site.start(&[]);
-    let _app = deployed(&site, "hello");
-    assert_eq!(get(&site, "hello", "/eat/80").1, "eaten");
+    let small = "dyno_memory_bytes: 67108864\n";
+    // By control groups, and as a plain user by a guard.
+    for mut site in [Site::new(), Site::of_plain_user()] {
+        site.stop(Signal::SIGTERM);
+        std::fs::write(site.data().join("slugline.yml"), small).unwrap();
+        site.start(&[]);
+        uses_much(&site);
+    }
+}
+
+fn uses_much(site: &Site) {
+    let _app = deployed(site, "hello");
+    assert_eq!(get(site, "hello", "/eat/70").1, "eaten");
     logged(
-        &site,
+        site,
         "hello",
         "heroku[web.1]: Error R14 (Memory quota exceeded)",
     );
-    logged(&site, "hello", "heroku[web.1]: Process running mem=");
-    let _ = std::panic::catch_unwind(|| get(&site, "hello", "/eat/300"));
+    logged(site, "hello", "heroku[web.1]: Process running mem=");
+    let _ = std::panic::catch_unwind(|| get(site, "hello", "/eat/130"));
     logged(
-        &site,
+        site,
         "hello",
         "heroku[web.1]: Error R15 (Memory quota vastly exceeded)",
     );
     logged(
-        &site,
+        site,
         "hello",
         "heroku[web.1]: Process exited with status 137",
     );
-    reaches(&site, "hello", &["web.1 up"]);
+    reaches(site, "hello", &["web.1 up"]);
 }
 
 #[test]
 fn two_apps_cannot_see_each_other() {
-    let site = Site::new();
-    let _one = deployed(&site, "one");
+    for site in [Site::new(), Site::of_plain_user()] {
+        are_apart(&site);
+    }
+}
+
+fn are_apart(site: &Site) {
+    let _one = deployed(site, "one");
     let two = site.repository("two", APP);
     two.slugline(&["apps", "create", "two"]).success();
     two.slugline(&["buildpacks", "set", "inline", "-a", "two"])
@@ -355,16 +368,16 @@ fn two_apps_cannot_see_each_other() {
     two.slugline(&["config:set", "SECRET=of two", "-a", "two"])
         .success();
     two.push().success();
-    assert_eq!(get(&site, "one", "/env/SECRET").0, 404);
+    assert_eq!(get(site, "one", "/env/SECRET").0, 404);
     // Loopback ports: the other app's, the platform's, the router's.
-    let port = get(&site, "two", "/env/PORT").1;
+    let port = get(site, "two", "/env/PORT").1;
     assert_eq!(
-        get(&site, "two", &format!("/connect/127.0.0.1:{port}")).0,
+        get(site, "two", &format!("/connect/127.0.0.1:{port}")).0,
         200
     );
     let own = site.url().rsplit_once(':').unwrap().1.to_owned();
     for port in [port, own, site.router_port().to_string()] {
-        let (status, text) = get(&site, "one", &format!("/connect/127.0.0.1:{port}"));
+        let (status, text) = get(site, "one", &format!("/connect/127.0.0.1:{port}"));
         assert_eq!(
             (status, text.as_str()),
             (502, "ConnectionRefusedError"),
@@ -372,17 +385,17 @@ fn two_apps_cannot_see_each_other() {
         );
     }
     // Processes and files.
-    let seen = get(&site, "one", "/list/proc").1;
+    let seen = get(site, "one", "/list/proc").1;
     let ids = seen.lines().filter(|name| name.parse::<u32>().is_ok());
     assert!(ids.count() <= 3, "{seen}");
-    assert_eq!(get(&site, "one", "/write/tmp/of_one").1, "ok");
-    assert_eq!(get(&site, "two", "/list/tmp").1, "");
-    assert_eq!(get(&site, "one", "/list/mnt/slug").1, "");
-    assert_eq!(get(&site, "one", "/list/mnt/layer").1, "");
+    assert_eq!(get(site, "one", "/write/tmp/of_one").1, "ok");
+    assert_eq!(get(site, "two", "/list/tmp").1, "");
+    assert_eq!(get(site, "one", "/list/mnt/slug").1, "");
+    assert_eq!(get(site, "one", "/list/mnt/layer").1, "");
     let data = site.data();
     for path in ["", "/admin-token", "/ledger.db"] {
         let path = format!("/read{}{path}", data.display());
-        assert_eq!(get(&site, "one", &path).0, 404, "{path}");
+        assert_eq!(get(site, "one", &path).0, 404, "{path}");
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Site {
     server: Option<Child>,
     url: String,
     router_port: u16,
+    /// Whether the server is to run as a plain user, who owns its data.
+    is_plain: bool,
 }
 
 impl Site {
@@ -54,6 +56,20 @@ impl Site {
         site
     }
 
+    /// A site whose server runs as a plain user: dynos and builds are then at level 2.
+    pub fn of_plain_user() -> Self {
+        let mut site = Self::without_server();
+        site.is_plain = nix::unistd::geteuid().is_root();
+        fs::create_dir(site.data()).unwrap();
+        if site.is_plain {
+            std::os::unix::fs::chown(site.data(), Some(65534), Some(65534)).unwrap();
+            // Where the binary lies a plain user may not look.
+            fs::copy(SLUGLINE, site.path("slugline")).unwrap();
+        }
+        site.start(&[]);
+        site
+    }
+
     /// A site for local commands.
     pub fn without_server() -> Self {
         let dir = tempfile::Builder::new()
@@ -68,6 +84,7 @@ impl Site {
             server: None,
             url: String::new(),
             router_port: 0,
+            is_plain: false,
         }
     }
 
@@ -79,7 +96,16 @@ impl Site {
 
     /// Starts the server with more environment; says whether it lived until it listened.
     pub fn try_start(&mut self, arguments: &[&str], env: &[(&str, &str)]) -> bool {
-        let mut server = self.command(Path::new(SLUGLINE));
+        let mut server = if self.is_plain {
+            let mut server = self.command(Path::new("setpriv"));
+            server
+                .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+                .arg(self.path("slugline"))
+                .env("HOME", self.data());
+            server
+        } else {
+            self.command(Path::new(SLUGLINE))
+        };
         let log = fs::File::options()
             .append(true)
             .create(true)
