@@ -38,6 +38,7 @@ mod sandbox_hostile;
 mod sandbox_levels;
 mod sandbox_limits;
 mod sandbox_network;
+mod sandbox_oracle;
 mod server;
 mod site;
 mod snapshots;
