@@ -311,14 +311,14 @@ fn builds_that_are_connected_directly_do_not_reach_each_other() {
             .get_envs()
             .filter_map(|(k, v)| Some((k.to_str()?, v?.to_str()?)));
         let env = env.filter(|(name, _)| names.contains(name));
-        let env = env
-            .map(|(name, value)| format!("{name}={value} "))
-            .collect::<String>();
+        let env = env.map(|(name, value)| format!("{name}={value}"));
+        let env = env.collect::<Vec<_>>().join(" ");
         let arguments = command
             .get_args()
-            .map(|a| format!(" '{}'", a.to_str().unwrap()));
+            .map(|a| format!("'{}'", a.to_str().unwrap()));
         let program = command.get_program().to_str().unwrap();
-        format!("env {env}{program}{}", arguments.collect::<String>())
+        let arguments = arguments.collect::<Vec<_>>().join(" ");
+        format!("env {env} {program} {arguments}")
     };
     let log = first.site.path("first.log");
     let mut both = Command::new("sh");

@@ -84,13 +84,11 @@ fn unshare_mapped_from_outside(
             let _ = told.read_to_string(&mut refusal);
             let mapped = waitpid(child, None).map_err(at("map the build's uid"))?;
             unshared?;
-            match mapped {
-                WaitStatus::Exited(_, 0) => Ok(()),
-                _ => {
-                    let (step, reason) = refusal.split_once('\n').unwrap_or_default();
-                    Err(at(step)(reason))
-                }
+            if mapped == WaitStatus::Exited(child, 0) {
+                return Ok(());
             }
+            let (step, reason) = refusal.split_once('\n').unwrap_or_default();
+            Err(at(step)(reason))
         }
     }
 }

@@ -158,12 +158,10 @@ fn interface(index: u32) -> String {
 
 fn filter(table: &str, index: u32, rules: &Rules, name_servers: &[Ipv4Addr]) -> String {
     let (name, own) = (interface(index), inside(index));
-    let mut ask = String::new();
-    for server in name_servers {
-        for protocol in ["udp", "tcp"] {
-            ask += &format!("ip daddr {server} {protocol} dport 53 accept\n");
-        }
-    }
+    let ask = |server: &Ipv4Addr| {
+        ["udp", "tcp"].map(|protocol| format!("ip daddr {server} {protocol} dport 53 accept\n"))
+    };
+    let ask = name_servers.iter().flat_map(ask).collect::<String>();
     let allow = rules
         .allowed_networks()
         .map(|(network, bits, port)| match (network, port) {
