@@ -218,6 +218,8 @@ pub(super) fn sandbox(error: &sandbox::Error) -> Draft {
             "Isolation is {got}; sandbox_require asks for {required}."
         ))
         .remedy("Run the server as root, or lower sandbox_require in its slugline.yml."),
+        E::Direct { .. } => Draft::platform("network_direct", sentence(error))
+            .remedy("Mend that, or choose `network: proxy` in the server's slugline.yml, which needs nothing."),
         E::Helper { .. } => Draft::platform(
             "sandbox_helper",
             "The build's helper process could not be started.",

@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::limits::Limits;
+use super::processes::pid_namespace;
 
 /// The directory of all builds' groups.
 const PARENT: &str = "slugline-builds";
@@ -88,7 +89,7 @@ impl Tree {
     pub fn group(&self, limits: &Limits) -> io::Result<Group> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}-{count}", std::process::id());
+        let name = format!("{}.{count}.{}", std::process::id(), pid_namespace());
         // Joining a group waits for all processors once; the last one is for the cpu alone.
         let wanted = if limits.cpu_percent.is_some() { 3 } else { 2 };
         let parents = self.parents().iter().take(wanted);
@@ -128,11 +129,14 @@ impl Tree {
 
     /// Ends what is left in the groups of servers that are no more, and removes the groups.
     pub fn sweep(&self) {
+        let ours = pid_namespace().to_string();
         for parent in self.parents() {
             for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
                 let name = entry.file_name();
-                let owner = name.to_str().and_then(|name| name.split_once('-'));
-                let gone = owner.is_some_and(|(pid, _)| !Path::new("/proc").join(pid).exists());
+                let mut parts = name.to_str().unwrap_or_default().split('.');
+                let (pid, namespace) = (parts.next().unwrap_or_default(), parts.nth(1));
+                // Of a process of another namespace we cannot say whether it lives.
+                let gone = namespace == Some(&*ours) && !Path::new("/proc").join(pid).exists();
                 if gone {
                     end_all(&entry.path());
                     remove(&entry.path());
@@ -240,7 +244,10 @@ mod tests {
     fn version_2_makes_groups_beside_the_server_s_own() {
         let root = tempfile::tempdir().unwrap();
         let slice = root.path().join("system.slice");
-        let group = slice.join(PARENT).join(format!("{}-0", std::process::id()));
+        let group =
+            slice
+                .join(PARENT)
+                .join(format!("{}.0.{}", std::process::id(), pid_namespace()));
         fs::create_dir_all(&group).unwrap();
         fs::write(
             slice.join("cgroup.controllers"),
@@ -295,13 +302,19 @@ mod tests {
     fn groups_of_the_dead_are_swept() {
         let root = tempfile::tempdir().unwrap();
         let parent = root.path().to_owned();
-        let own = format!("{}-7", std::process::id());
+        let ours = pid_namespace();
         // No process has such a number: they end at 2^22.
-        for name in ["99999999-0", &own, "other"] {
+        let dead = format!("99999999.0.{ours}");
+        let kept = [
+            format!("{}.7.{ours}", std::process::id()),
+            format!("99999999.0.{}", ours + 1),
+            "other".to_owned(),
+        ];
+        for name in kept.iter().chain([&dead]) {
             fs::create_dir(parent.join(name)).unwrap();
         }
         Tree::V2(parent.clone()).sweep();
-        assert!(!parent.join("99999999-0").exists());
-        assert!(parent.join(own).exists() && parent.join("other").exists());
+        assert!(!parent.join(dead).exists());
+        assert!(kept.iter().all(|name| parent.join(name).exists()));
     }
 }

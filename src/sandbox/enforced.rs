@@ -1,6 +1,7 @@
 //! What is enforced on this machine and by what, as a table for people.
 
 use super::cgroup::Tree;
+use super::network::direct;
 use super::{Level, Network, Sandbox};
 
 impl Sandbox {
@@ -29,12 +30,19 @@ impl Sandbox {
             ),
         };
         let network = match policy.network {
-            Network::Off => "none, in a network namespace",
+            Network::Off => "none, in a network namespace".to_owned(),
             Network::Proxy => {
-                "a network namespace whose only way out is our proxy; no loopback, private, link-local or metadata address"
+                "a network namespace whose only way out is our proxy; no loopback, private, link-local or metadata address".to_owned()
+            }
+            Network::Direct => {
+                let without = if root { direct::missing() } else { Some("it takes root".to_owned()) };
+                without.map_or_else(
+                    || "an interface of its own behind address translation; no address of this machine or of builds, no loopback, private, link-local or metadata address".to_owned(),
+                    |reason| format!("MISSING for network: direct: {reason}"),
+                )
             }
             Network::Host => {
-                "not enforced: the host's network, with its loopback services (network: host)"
+                "not enforced: the host's network, with its loopback services (network: host)".to_owned()
             }
         };
         let user = if root {
@@ -57,7 +65,7 @@ impl Sandbox {
                 "system call filter, no capabilities, no new privileges, no nested namespaces"
                     .to_owned(),
             ),
-            ("network", network.to_owned()),
+            ("network", network),
             ("memory", format!("{} bytes: {memory}", limits.memory_bytes)),
             (
                 "tasks",

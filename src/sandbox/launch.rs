@@ -13,6 +13,7 @@ use super::door::Door;
 use super::guard::{End, Guard};
 use super::heard::Heard;
 use super::limits::Limits;
+use super::network::direct::Connected;
 use super::network::proxy::Proxy;
 use super::processes::Usage;
 use super::stream::Exit;
@@ -28,6 +29,7 @@ pub struct Launch {
     pub(super) door: Option<Arc<Door>>,
     /// Serves for as long as the command may run.
     pub(super) _proxy: Option<Proxy>,
+    pub(super) _connected: Option<Connected>,
     pub(super) heard: Heard,
 }
 

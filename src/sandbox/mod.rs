@@ -64,6 +64,7 @@ use guard::Guard;
 use heard::Heard;
 use limits::ProcessLimits;
 use machine::Answer;
+use network::direct::{self, Plan};
 use network::proxy::Proxy;
 
 /// The name of the hidden subcommand that [`helper_main`] implements.
@@ -87,6 +88,9 @@ pub enum Error {
     /// A file of the root directory could not be made.
     #[error("{}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// `network: direct` is not to be had here.
+    #[error("the network cannot be connected directly: {reason}")]
+    Direct { reason: String },
     /// A build put something else in the place of a directory that is the platform's to read.
     #[error("the build replaced the directory /{name} by something else")]
     Replaced { name: &'static str },
@@ -314,7 +318,19 @@ impl Sandbox {
     /// [`Error::Refused`] also where an app can be looked at and no more.
     pub fn probe_for_builds(&self, scratch: &Path) -> Result<(), Error> {
         self.probe(scratch)?;
-        self.found()?.require_namespaces()
+        self.found()?.require_namespaces()?;
+        if self.network()? == Network::Direct {
+            let root = self.level()? == Level::Root;
+            let without = if root {
+                direct::missing()
+            } else {
+                Some("it takes root".to_owned())
+            };
+            if let Some(reason) = without {
+                return Err(Error::Direct { reason });
+            }
+        }
+        Ok(())
     }
 
     /// Runs `true` in a sandbox made in `scratch`, to know before any work whether there is one.
@@ -328,6 +344,9 @@ impl Sandbox {
             .map_err(Error::io(scratch))?;
         if let Some(tree) = self.tree() {
             tree.sweep();
+        }
+        if self.policy.network == Network::Direct {
+            direct::sweep();
         }
         let root = self.root(&dir.path().join("root"))?;
         root.hand_over()?;
@@ -488,7 +507,11 @@ impl Sandbox {
             Profile::Build | Profile::Dyno => (build, self.network()?),
             Profile::Run => (ProcessLimits::default(), Network::Host),
         };
-        let order = root.write_order(spec, limits, network, group.as_ref(), input.is_some())?;
+        let direct = (network == Network::Direct).then(|| root.direct(&self.policy.rules));
+        let direct = direct.transpose()?;
+        let connected = direct.as_ref().map(Plan::connected);
+        let has_input = input.is_some();
+        let order = root.write_order(spec, limits, network, group.as_ref(), has_input, direct)?;
         let mut command = Command::new(&self.helper);
         command
             .arg(HELPER_COMMAND)
@@ -541,6 +564,7 @@ impl Sandbox {
             guard,
             door: door.map(Arc::new),
             _proxy: proxy,
+            _connected: connected,
             heard: Heard::default(),
         })
     }

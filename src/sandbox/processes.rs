@@ -3,6 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+/// The number of this process's pid namespace: in which a process id means what it means to us.
+pub(super) fn pid_namespace() -> u64 {
+    let meta = fs::metadata("/proc/self/ns/pid");
+    meta.map_or(0, |meta| std::os::unix::fs::MetadataExt::ino(&meta))
+}
+
 /// Sums over a process's descendants.
 #[derive(Debug, Default)]
 pub(super) struct Usage {

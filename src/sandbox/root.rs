@@ -19,7 +19,8 @@ use super::base::Base;
 use super::cgroup::Group;
 use super::helper::{BASE, LAYER};
 use super::limits::ProcessLimits;
-use super::network::{Network, Traffic};
+use super::network::direct::{self, Plan};
+use super::network::{Network, Rules, Traffic};
 use super::remove::remove_tree;
 use super::user::Outer;
 use super::{Error, Level, Spec, outside};
@@ -90,6 +91,8 @@ pub(super) struct Order {
     pub has_input: bool,
     pub limits: ProcessLimits,
     pub network: Network,
+    /// For [`Network::Direct`].
+    pub direct: Option<Plan>,
     /// The files by which a process joins its control group.
     pub doors: Vec<PathBuf>,
     /// The uid and gid outside; none are the helper's own.
@@ -387,6 +390,29 @@ impl Root {
         Ok(())
     }
 
+    /// How the commands of this root are connected directly, with name servers that they can ask.
+    ///
+    /// # Errors
+    /// [`Error::Direct`]: this machine or its operator's rules do not allow it.
+    pub(super) fn direct(&self, rules: &Rules) -> Result<Plan, Error> {
+        let lacks = |reason: String| Error::Direct { reason };
+        let index = self.outer.index();
+        let index = index.ok_or_else(|| lacks("it takes root".to_owned()))?;
+        if !rules.only.is_empty() {
+            return Err(lacks("`network_only` takes the proxy".to_owned()));
+        }
+        if let Some(reason) = direct::missing() {
+            return Err(lacks(reason));
+        }
+        let servers = direct::name_servers();
+        let lines = servers
+            .iter()
+            .map(|server| format!("nameserver {server}\n"));
+        let path = self.dir.join("etc/resolv.conf");
+        fs::write(&path, lines.collect::<String>()).map_err(Error::io(&path))?;
+        Ok(Plan::new(index, rules, &servers))
+    }
+
     /// Writes the helper's order beside the root directory and names its file.
     pub(super) fn write_order(
         &self,
@@ -395,6 +421,7 @@ impl Root {
         network: Network,
         group: Option<&Group>,
         has_input: bool,
+        direct: Option<Plan>,
     ) -> Result<PathBuf, Error> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("order-{}.json", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -407,6 +434,7 @@ impl Root {
             has_input,
             limits,
             network,
+            direct,
             outer_id: self.outer.id,
             level: self.level,
             doors: group.map(Group::doors).unwrap_or_default(),

@@ -40,6 +40,7 @@ mod sandbox_hostile;
 mod sandbox_levels;
 mod sandbox_limits;
 mod sandbox_network;
+mod sandbox_oracle;
 mod server;
 mod site;
 mod slugs;

@@ -224,6 +224,13 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn a_killed_server_leaves_nothing_running_and_the_next_one_sweeps() {
     for level in levels() {
@@ -250,13 +257,11 @@ fn a_killed_server_leaves_nothing_running_and_the_next_one_sweeps() {
         push.wait().unwrap();
         let id = server.child.id();
 
-        let mut server = Server::start(&attack);
+        let server = Server::start(&attack);
         assert!(server.scratch().is_empty(), "{:?}", server.scratch());
         assert_eq!(groups_of(id), Vec::<PathBuf>::new());
         let builds = server.api("GET", "/apps/killed/builds", &Value::Null);
         assert_eq!(builds[0]["failure"]["id"], "server_stopped", "{builds}");
-        server.child.kill().unwrap();
-        server.child.wait().unwrap();
     }
 }
 
@@ -267,7 +272,7 @@ fn groups_of(id: u32) -> Vec<PathBuf> {
     while let Some((dir, depth)) = open.pop() {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let name = entry.file_name().into_string().unwrap();
-            if name.starts_with(&format!("{id}-")) {
+            if name.starts_with(&format!("{id}.")) {
                 found.push(entry.path());
             } else if depth < 6 && entry.file_type().unwrap().is_dir() {
                 open.push((entry.path(), depth + 1));

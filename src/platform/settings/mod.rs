@@ -18,7 +18,7 @@ use serde_yaml::Value;
 
 pub use error::{Place, SettingsError};
 pub use value::PublicUrl;
-use value::{Domain, build_env, list, number, parsed, scalar};
+use value::{Domain, DynoNetwork, build_env, list, number, parsed, scalar};
 
 use crate::config::ConfigVars;
 use crate::sandbox::{Isolation, Level, Limits as BuildLimits, Network, Place as NetworkPlace};
@@ -327,7 +327,9 @@ impl Settings {
             "dyno_memory_bytes" => {
                 dyno.memory_bytes = number(value, place, "bytes", BUILD_BYTES)?;
             }
-            "dyno_network" => self.dyno_network = parsed(value, place, "off, proxy or host")?,
+            "dyno_network" => {
+                self.dyno_network = parsed::<DynoNetwork>(value, place, "off, proxy or host")?.0;
+            }
             "dyno_processes" => dyno.processes = number(value, place, "processes", BUILD_COUNT)?,
             "router_listen" => {
                 let expected = "an address and a port, such as 127.0.0.1:7080";
@@ -346,7 +348,7 @@ impl Settings {
             }
             "build_open_files" => limits.open_files = number(value, place, "files", BUILD_COUNT)?,
             "build_processes" => limits.processes = number(value, place, "processes", BUILD_COUNT)?,
-            "network" => self.network = parsed(value, place, "off, proxy or host")?,
+            "network" => self.network = parsed(value, place, "off, proxy, direct or host")?,
             "network_allow" => self.network_allow = list(value, place, PLACES)?,
             "network_only" => self.network_only = list(value, place, PLACES)?,
             "sandbox" => self.isolation = parsed(value, place, "auto or none")?,

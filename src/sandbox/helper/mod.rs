@@ -122,7 +122,7 @@ fn supervise(path: &Path) -> Step<i32> {
     }
     let mut porter = None;
     if order.level.has_namespaces() {
-        enter_namespaces(order.network, order.outer_id)?;
+        enter_namespaces(&order)?;
         porter = network::set_up(&order)?;
     }
     // After the maps are written, which takes the right to our own /proc: from here on nobody may

@@ -9,6 +9,8 @@ use nix::unistd::{ForkResult, fork, getegid, geteuid};
 
 use super::{Step, at};
 use crate::sandbox::network::Network;
+use crate::sandbox::network::direct::Plan;
+use crate::sandbox::root::Order;
 use crate::sandbox::user::INNER_ID;
 
 /// The namespaces of a command.
@@ -24,11 +26,11 @@ pub(super) fn all(network: bool) -> CloneFlags {
 }
 
 /// Makes user, mount, pid, ipc, uts and cgroup namespaces, and a network's unless it is the host's; the pid namespace begins with the next fork.
-pub(super) fn enter_namespaces(network: Network, outer_id: Option<u32>) -> Step<()> {
+pub(super) fn enter_namespaces(order: &Order) -> Step<()> {
     let (uid, gid) = (geteuid(), getegid());
-    let flags = all(network != Network::Host);
-    if let Some(id) = outer_id {
-        unshare_mapped_from_outside(flags, id)?;
+    let flags = all(order.network != Network::Host);
+    if let Some(id) = order.outer_id {
+        unshare_mapped_from_outside(flags, id, order.direct.as_ref())?;
     } else {
         unshare(flags).map_err(at("make a user namespace"))?;
         write_map("self", "setgroups", "deny")?;
@@ -39,19 +41,37 @@ pub(super) fn enter_namespaces(network: Network, outer_id: Option<u32>) -> Step<
 }
 
 /// As root, a child that stays outside writes the maps: only it may map another uid than its own.
-fn unshare_mapped_from_outside(flags: CloneFlags, outer_id: u32) -> Step<()> {
+/// It also lays the way to the host's network, where there is one.
+fn unshare_mapped_from_outside(
+    flags: CloneFlags,
+    outer_id: u32,
+    direct: Option<&Plan>,
+) -> Step<()> {
     let (mut go, tell) = io::pipe().map_err(at("make a pipe"))?;
-    let me = std::process::id().to_string();
+    let (mut told, mut answer) = io::pipe().map_err(at("make a pipe"))?;
+    let me = std::process::id();
     // SAFETY: this process has one thread.
     match unsafe { fork() }.map_err(at("start the uid mapper"))? {
         ForkResult::Child => {
             drop(tell);
             let mut byte = [0];
             let map = format!("{INNER_ID} {outer_id} 1");
-            let done = go.read_exact(&mut byte).is_ok()
-                && write_map(&me, "uid_map", &map).is_ok()
-                && write_map(&me, "gid_map", &map).is_ok();
-            std::process::exit(i32::from(!done))
+            let process = me.to_string();
+            let done = go
+                .read_exact(&mut byte)
+                .map_err(at("map the build's uid"))
+                .and_then(|()| write_map(&process, "uid_map", &map))
+                .and_then(|()| write_map(&process, "gid_map", &map))
+                .and_then(|()| {
+                    let connect = |plan: &Plan| plan.connect(me);
+                    direct
+                        .map_or(Ok(()), connect)
+                        .map_err(at("connect the build's network"))
+                });
+            if let Err(refusal) = &done {
+                let _ = write!(answer, "{}\n{}", refusal.step, refusal.reason);
+            }
+            std::process::exit(i32::from(done.is_err()))
         }
         ForkResult::Parent { child } => {
             let unshared = unshare(flags).map_err(at("make a user namespace"));
@@ -59,13 +79,16 @@ fn unshare_mapped_from_outside(flags: CloneFlags, outer_id: u32) -> Step<()> {
                 let mut tell = &tell;
                 tell.write_all(&[1]).map_err(at("start the uid mapper"))?;
             }
-            drop(tell);
+            drop((tell, answer));
+            let mut refusal = String::new();
+            let _ = told.read_to_string(&mut refusal);
             let mapped = waitpid(child, None).map_err(at("map the build's uid"))?;
             unshared?;
-            match mapped {
-                WaitStatus::Exited(_, 0) => Ok(()),
-                _ => Err(at("map the build's uid")("uid_map was refused")),
+            if mapped == WaitStatus::Exited(child, 0) {
+                return Ok(());
             }
+            let (step, reason) = refusal.split_once('\n').unwrap_or_default();
+            Err(at(step)(reason))
         }
     }
 }

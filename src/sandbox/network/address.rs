@@ -13,6 +13,19 @@ const METADATA: [Ipv4Addr; 3] = [
     Ipv4Addr::new(168, 63, 129, 16),
 ];
 
+/// The refused IPv4 ranges, with their bits, for filters of packets.
+pub(super) const REFUSED_V4: [(Ipv4Addr, u32); 9] = [
+    (Ipv4Addr::UNSPECIFIED, 8),
+    (Ipv4Addr::new(10, 0, 0, 0), 8),
+    (Ipv4Addr::new(127, 0, 0, 0), 8),
+    (Ipv4Addr::new(169, 254, 0, 0), 16),
+    (Ipv4Addr::new(172, 16, 0, 0), 12),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    (METADATA[0], 32),
+    (METADATA[1], 32),
+    (METADATA[2], 32),
+];
+
 /// What kind of refused address this is; none where it may be reached.
 pub(super) fn refused_kind(address: IpAddr) -> Option<&'static str> {
     match address {
@@ -63,6 +76,26 @@ fn inner_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_ranges_of_packets_are_those_of_connections() {
+        for (network, bits) in REFUSED_V4 {
+            let last = network.to_bits() | u32::MAX.checked_shr(bits).unwrap_or(0);
+            for address in [network, Ipv4Addr::from_bits(last)] {
+                assert!(refused_v4(address).is_some(), "{address}");
+            }
+        }
+        let all = (0..=255).flat_map(|a| (0..=255).map(move |b| Ipv4Addr::new(a, b, 7, 7)));
+        let held = |address: Ipv4Addr| {
+            let in_range = |(network, bits): &(Ipv4Addr, u32)| {
+                (network.to_bits() ^ address.to_bits()).leading_zeros() >= *bits
+            };
+            REFUSED_V4.iter().any(in_range)
+        };
+        for address in all {
+            assert_eq!(refused_v4(address).is_some(), held(address), "{address}");
+        }
+    }
 
     #[test]
     fn the_named_ranges_are_refused_and_no_other() {

@@ -5,6 +5,7 @@
 //! own and its neighbours' addresses after that, and counts bytes for each host.
 
 mod address;
+pub(super) mod direct;
 pub(super) mod proxy;
 mod rules;
 mod traffic;
@@ -68,6 +69,8 @@ pub enum Network {
     Off,
     /// The same, with our proxy as the only way out.
     Proxy,
+    /// A network of its own behind the host's address translation; level 1.
+    Direct,
     /// The host's own network, with its loopback services.
     Host,
 }
@@ -79,6 +82,7 @@ impl FromStr for Network {
         match text {
             "off" => Ok(Self::Off),
             "proxy" => Ok(Self::Proxy),
+            "direct" => Ok(Self::Direct),
             "host" => Ok(Self::Host),
             _ => Err(()),
         }
@@ -90,6 +94,7 @@ impl fmt::Display for Network {
         f.write_str(match self {
             Self::Off => "off",
             Self::Proxy => "proxy",
+            Self::Direct => "direct",
             Self::Host => "host",
         })
     }

@@ -58,6 +58,14 @@ impl Rules {
         Ok(())
     }
 
+    /// Network, bits and port of the exceptions that are networks.
+    pub(super) fn allowed_networks(&self) -> impl Iterator<Item = (IpAddr, u32, Option<u16>)> {
+        self.allow.iter().filter_map(|place| match place.what {
+            What::Network(network, bits) => Some((network, bits, place.port)),
+            What::Host(_) | What::Below(_) => None,
+        })
+    }
+
     /// Says why a host is not to be connected to before it is looked up.
     pub(super) fn refuse_host(&self, host: &str, port: u16) -> Option<String> {
         let listed = |place: &Place| place.names(host, port);
