@@ -147,6 +147,11 @@ fn level_2_hides_what_bwrap_hides() {
         "mount-/lib64",
         "mount-/libx32",
         "mount-/dev/tty",
+        // The build's tool: its program, its socket, its snapshots.
+        "path-/run/slugline",
+        "mount-/run/slugline",
+        "mount-/run/slugline/bin/slugline",
+        "mount-/run/slugline/snapshots",
     ];
     let shown = |key: &&String| {
         ["path-", "mount-", "device-"]
