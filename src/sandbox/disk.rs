@@ -1,7 +1,8 @@
 //! How much a build has on disk.
 //!
-//! Walking a tree takes its time, so it is walked only when the file system as a whole has shrunk
-//! by what the build may still write, and twice a minute besides.
+//! Walking a tree takes its time, so it is walked when the file system as a whole has shrunk by what
+//! the build may still write. Others may free meanwhile what it fills, so it is walked besides:
+//! the longer that takes, the more seldom.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +13,10 @@ use nix::sys::statvfs::statvfs;
 
 use super::limits::{Limit, Limits};
 
+/// Longest time between two walks.
 const WALK_EVERY: Duration = Duration::from_secs(30);
+/// Pause between two walks, in times of what the first took.
+const PAUSE: u32 = 20;
 
 /// The disk use of some directories of one file system.
 #[derive(Debug)]
@@ -23,6 +27,7 @@ pub(super) struct Disk {
     free_at_walk: Amount,
     walked: Amount,
     walked_at: Instant,
+    walk_took: Duration,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,6 +49,7 @@ impl Disk {
             free_at_walk: free,
             walked: Amount::default(),
             walked_at: Instant::now(),
+            walk_took: Duration::ZERO,
         }
     }
 
@@ -51,7 +57,8 @@ impl Disk {
     pub fn look(&mut self) -> Option<Limit> {
         let free = free(&self.dirs);
         let grown = self.free_at_walk.less(free);
-        if self.over(self.walked.plus(grown)).is_none() && self.walked_at.elapsed() < WALK_EVERY {
+        let pause = (self.walk_took * PAUSE).min(WALK_EVERY);
+        if self.over(self.walked.plus(grown)).is_none() && self.walked_at.elapsed() < pause {
             return None;
         }
         self.walk()
@@ -59,6 +66,7 @@ impl Disk {
 
     /// The same, looking at every file.
     pub fn walk(&mut self) -> Option<Limit> {
+        let begun = Instant::now();
         let free = free(&self.dirs);
         let mut found = Found::default();
         for dir in &self.dirs {
@@ -74,6 +82,7 @@ impl Disk {
         }
         self.free_at_walk = free;
         self.walked_at = Instant::now();
+        self.walk_took = begun.elapsed();
         self.over(self.walked)
     }
 
