@@ -488,8 +488,8 @@ impl Sandbox {
         let level = self.level()?;
         match spec.profile {
             Profile::Inspect => {}
-            Profile::Build | Profile::Dyno => self.found()?.require_namespaces()?,
-            Profile::Run => self.found()?.require_own_root()?,
+            Profile::Build => self.found()?.require_namespaces()?,
+            Profile::Run | Profile::Dyno => self.found()?.require_own_root()?,
         }
         let (is_guarded, is_dyno) = (spec.profile != Profile::Run, spec.profile == Profile::Dyno);
         // Joining a group takes milliseconds: for a look at an app the guard is enough.
