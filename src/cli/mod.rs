@@ -22,6 +22,7 @@ mod gc;
 mod git;
 mod git_credential;
 mod interrupt;
+mod language_tool;
 pub(crate) mod machine;
 mod pins;
 mod print;

@@ -10,6 +10,7 @@ use super::choose::{Asking, Chosen, choose};
 use super::obtain::Supply;
 use super::place::Place;
 use super::process_types::read_procfile;
+use super::tools::Tools;
 use super::{Build, Machine, prune};
 use crate::compile::cache::{self, Maker};
 use crate::compile::{self, Compiler};
@@ -25,7 +26,9 @@ pub fn plan(job: Build<'_>, machine: &Machine, watch: &Watch, out: &mut Output<'
     let stack = &job.stack;
     let image = stack.image.as_ref().map(|image| image.root.as_path());
     let root = machine.sandbox.root_on(&job.scratch.join("root"), image);
-    let root = root.context("preparing the build's root")?;
+    let mut root = root.context("preparing the build's root")?;
+    // Buildpacks read an app's files by it; there is nothing to keep, and so nobody answers.
+    let _tools = Tools::new(&machine.sandbox, &mut root, job.scratch, None, stack)?;
     out.step(&format!("Planning on the {} stack", stack.name))?;
     let place = Place::new(&job.layout, &root);
     let checkout = place

@@ -8,6 +8,12 @@
     reason = "a test that cannot go on panics, and its site is its environment"
 )]
 
+#[path = "../it/fixture_app.rs"]
+mod fixture_app;
+mod languages;
+mod private_registries;
+#[path = "../it/running_slug.rs"]
+mod running_slug;
 mod s3;
 #[path = "../it/site.rs"]
 mod site;
