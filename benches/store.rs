@@ -3,7 +3,9 @@
 //!
 //! `cargo bench --bench store`
 
-use std::io;
+use std::io::{self, Read};
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use slugline::digest::Digest;
@@ -43,5 +45,39 @@ fn benches(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(all, benches);
+/// Reads a blob of the size of a large slug with its check, beside `openssl dgst -sha256`, in turn.
+#[expect(clippy::print_stdout, reason = "the result of a bench")]
+fn beside_openssl(_criterion: &mut Criterion) {
+    const ROUNDS: usize = 9;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = Store::open(dir.path()).expect("a store");
+    let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(16 * BLOB_BYTES).collect();
+    let digest = store.put(&bytes).expect("a blob");
+    let mut ratios = Vec::new();
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        let status = Command::new("openssl")
+            .args(["dgst", "-sha256"])
+            .arg(store.path_of(&digest))
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.expect("apt-get install openssl").success());
+        let peer = start.elapsed();
+        let start = Instant::now();
+        let mut blob = store.read_verified(&digest).expect("a blob");
+        // As much at a time as the server sends.
+        let mut buffer = vec![0; 64 * 1024];
+        while blob.read(&mut buffer).expect("the blob is whole") > 0 {}
+        ratios.push(start.elapsed().as_secs_f64() / peer.as_secs_f64());
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "get of 256 MiB, of `openssl dgst -sha256`: {:.2} (median of {ROUNDS}, {:.2} to {:.2})",
+        ratios[ROUNDS / 2],
+        ratios[0],
+        ratios[ROUNDS - 1]
+    );
+}
+
+criterion_group!(all, benches, beside_openssl);
 criterion_main!(all);
