@@ -8,7 +8,7 @@
 //! - stages: [`receive`], [`checkout`], [`detect`], [`compile`], [`pack`], [`store`],
 //!   [`dyno`]
 //! - tools: [`fetch`], [`sandbox`], [`tool`]
-//! - vocabulary: [`app`], [`buildpack`], [`config`], [`digest`], [`fault`], [`output`],
+//! - vocabulary: [`app`], [`buildpack`], [`config`], [`digest`], [`domain`], [`fault`], [`output`],
 //!   [`procfile`], [`release`], [`slug`], [`stack`]
 
 pub mod app;
@@ -19,6 +19,7 @@ pub mod compile;
 pub mod config;
 pub mod detect;
 pub mod digest;
+pub mod domain;
 pub mod dyno;
 pub mod failure;
 pub mod fault;

@@ -17,6 +17,7 @@ pub mod client;
 mod config;
 mod demo;
 mod doctor;
+mod domains;
 pub mod environment;
 mod gc;
 mod git;
@@ -92,6 +93,8 @@ enum Command {
     BuildpackTool(buildpack_tool::Args),
     /// Show an app's dynos, scale, restart and stop them
     Ps(ps::Args),
+    /// List, add and remove the host names of an app
+    Domains(domains::Args),
     /// Let the router answer in an app's place
     Maintenance(maintenance::Args),
     /// Show an app's log
@@ -137,6 +140,7 @@ impl Command {
             Self::BuildpackTool(args) => buildpack_tool::run(args),
             Self::Buildpacks(args) => buildpacks::run(args, &environment()),
             Self::Ps(args) => ps::run(args, &environment()),
+            Self::Domains(args) => domains::run(args, &environment()),
             Self::Maintenance(args) => maintenance::run(args, &environment()),
             Self::Logs(args) => logs::run(args, &environment()),
             Self::Token(args) => token::run(args, &environment()),
@@ -280,6 +284,10 @@ mod tests {
             "ps -a hello --json",
             "ps:scale web=2 worker+1 -a hello",
             "ps:restart web.1",
+            "domains",
+            "domains -a hello --json",
+            "domains:add www.example.com -a hello",
+            "domains:remove *.example.com",
             "maintenance",
             "maintenance:on -a hello",
             "apps set hello --rollback-on-crash",

@@ -22,7 +22,7 @@ use crate::http::{Limits, Server, serve};
 use crate::platform::data::{ADMIN_TOKEN, DataDir, SETTINGS};
 use crate::platform::image::StackLayer;
 use crate::platform::running::Web;
-use crate::platform::settings::{LogFormat, Settings};
+use crate::platform::settings::{LogFormat, PublicUrl, Settings};
 use crate::platform::token::Secret;
 use crate::platform::{Options, Platform, clock};
 use crate::receive;
@@ -195,6 +195,8 @@ impl Sockets {
         let web = Web {
             domain: settings.domain.clone(),
             port: router.local_addr().context("asking for the port")?.port(),
+            tls_port: None,
+            own_host: settings.public_url.as_ref().and_then(PublicUrl::host),
         };
         Ok((web, Self { own, router }))
     }

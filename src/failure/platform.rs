@@ -6,10 +6,12 @@ use super::{Draft, build, cancelled, chain, machine, nobody_reads, sentence};
 use crate::app::{LayoutError, NameError, ObjectFormatError};
 use crate::checkout;
 use crate::config::ConfigError;
+use crate::domain::DomainError;
 use crate::http::tls::TlsError;
 use crate::http::{AccessError, ApiError};
 use crate::output::Failure;
 use crate::platform::data::DataError;
+use crate::platform::domains::ReservedDomain;
 use crate::platform::ledger::LedgerError;
 use crate::platform::queue::Left;
 use crate::platform::running::FormationError;
@@ -25,6 +27,13 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
         config(error)
     } else if let Some(error) = error.downcast_ref::<NameError>() {
         Draft::caller("invalid_params", sentence(error)).remedy("Choose a name such as calm-river.")
+    } else if let Some(error) = error.downcast_ref::<DomainError>() {
+        Draft::caller("invalid_params", sentence(error))
+            .remedy("Name a host such as www.example.com, or *.example.com for all names below.")
+    } else if let Some(error) = error.downcast_ref::<ReservedDomain>() {
+        Draft::caller("invalid_params", sentence(error)).remedy(
+            "Choose a domain that is your own: each app has NAME below the platform's already.",
+        )
     } else if let Some(error) = error.downcast_ref::<ObjectFormatError>() {
         Draft::caller("invalid_params", sentence(error)).remedy("Leave it out for sha1.")
     } else if let Some(error) = error.downcast_ref::<StackError>() {
@@ -67,6 +76,7 @@ fn ledger(error: &LedgerError) -> Draft {
         E::NotFound { what, name } => Draft::caller("not_found", format!("Couldn't find that {what}: {name}."))
             .remedy(format!("`slugline {what}s` lists what there is.")),
         E::Conflict { what, name } => Draft::caller("invalid_params", format!("The {what} name {name} is taken.")).remedy("Choose another name."),
+        E::TooMany { what, .. } => Draft::caller("invalid_params", sentence(error)).remedy(format!("Remove one first: `slugline {what}s` lists them.")),
         E::Ambiguous { .. } => Draft::caller("invalid_params", sentence(error)).remedy("Name it by its id."),
         E::Revoked { .. } => Draft::platform("token_revoked", sentence(error)).remedy("Remove the file admin-token from the data directory and start the server again: it makes a new one."),
         E::BuildEnded { .. } => Draft::caller("build_ended", sentence(error)).remedy("Only a build that is under way can be cancelled."),

@@ -2,6 +2,7 @@
 //!
 //! One function a resource's verb; each is blocking and is called on a blocking thread.
 
+mod domains;
 mod dynos;
 
 use std::sync::Arc;
@@ -215,6 +216,15 @@ impl Call<'_> {
             ["apps", app, "formation"] if get => ok(self.formation(app)?),
             ["apps", app, "formation"] if change => ok(self.scale(app, None)?),
             ["apps", app, "formation", kind] if change => ok(self.scale(app, Some(kind))?),
+            ["apps", app, "domains"] if get => ok(self.domains(app)?),
+            ["apps", app, "domains"] if post => created(self.add_domain(app)?),
+            ["apps", app, "domains", domain] if get => ok(self.domain(app, domain)?),
+            ["apps", app, "domains", domain] if delete => ok(self.remove_domain(app, domain)?),
+            // Certificates are the operator's; clients ask before they add a domain.
+            ["apps", app, "sni-endpoints"] if get => {
+                self.app(app)?;
+                ok(json!([]))
+            }
             ["apps", app, "dynos"] if get => ok(self.dynos(app)?),
             ["apps", app, "dynos"] if delete => accepted(self.restart(app, None)?),
             ["apps", app, "dynos", dyno] if get => return Ok(self.dyno(app, dyno)?.map(ok)),

@@ -68,7 +68,11 @@ impl Platform {
             // While a build is under way its slug may be stored and not yet recorded, under the
             // same digest as one of these: then they stay until the next start.
             let running = self.running();
+            let turn = self.domains.lock();
             let unused = self.ledger.destroy_app(&app.id)?;
+            // Again: a domain may have come meanwhile.
+            self.dynos.routes().remove(&app.id);
+            drop(turn);
             let blobs = unused.iter().flat_map(|slug| [slug.digest, slug.manifest]);
             if running.is_empty() {
                 self.remove_unless_named(&blobs.collect::<Vec<_>>())?;

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod collect;
 pub mod data;
 mod deploy;
+pub mod domains;
 pub mod dynos;
 pub mod image;
 pub mod ledger;
@@ -85,6 +86,8 @@ pub struct Platform {
     pub options: Options,
     builds: Queue,
     apps: AppLocks,
+    /// Held while a domain changes hands, in the ledger and for the router.
+    domains: Mutex<()>,
     running: Mutex<HashMap<String, Cancel>>,
     /// Set once builds are undone: no further one begins.
     stopping: Cancel,
@@ -114,6 +117,7 @@ impl Platform {
             unpacked: Unpacked::new(data.unpacked(), options.dynos.sandbox.clone()),
             builds: Queue::new(options.max_builds),
             apps: AppLocks::default(),
+            domains: Mutex::default(),
             running: Mutex::default(),
             stopping: Cancel::default(),
             data,
@@ -123,6 +127,10 @@ impl Platform {
             // Its address is known before the server listens.
             let dynos = platform.dynos.of(&app.id, app.name.as_str());
             dynos.route().set_maintenance(app.maintenance);
+        }
+        for domain in platform.ledger.domains()? {
+            let app = platform.ledger.app(&domain.app_id)?;
+            platform.publish_domain(&app, &domain);
         }
         platform
             .recover()

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::collect::{Collected, CollectedRepository};
 use super::dynos::DynoRow;
-use super::ledger::{App, Build, ReleaseRow, SignedPush, Slug, Token};
+use super::ledger::{App, Build, Domain, ReleaseRow, SignedPush, Slug, Token};
 use super::running::TypeRow;
 use super::token::Secret;
 use crate::app::AppRoot;
@@ -201,6 +201,40 @@ pub fn formation(app: &App, row: &TypeRow) -> Value {
 
 /// The one size of dynos that there is.
 const SIZE: &str = "standard-1x";
+
+/// The host name that an app has by itself; Heroku's word for such is `heroku`.
+pub fn own_domain(app: &App, host: &str) -> Value {
+    json!({
+        "acm_status": null,
+        "acm_status_reason": null,
+        "app": { "id": app.id, "name": app.name },
+        "cname": null,
+        "created_at": app.created_at.to_string(),
+        "hostname": host,
+        "id": stable_id("domain", host),
+        "kind": "heroku",
+        "sni_endpoint": null,
+        "status": "succeeded",
+        "updated_at": app.created_at.to_string(),
+    })
+}
+
+/// A custom domain; `own_host` is what its DNS record is to name.
+pub fn domain(app: &App, domain: &Domain, own_host: &str) -> Value {
+    json!({
+        "acm_status": null,
+        "acm_status_reason": null,
+        "app": { "id": app.id, "name": app.name },
+        "cname": own_host,
+        "created_at": domain.created_at.to_string(),
+        "hostname": domain.hostname.as_str(),
+        "id": domain.id,
+        "kind": "custom",
+        "sni_endpoint": null,
+        "status": "succeeded",
+        "updated_at": domain.created_at.to_string(),
+    })
+}
 
 /// A dyno of an app.
 pub fn dyno(app: &App, row: &DynoRow) -> Value {
@@ -434,6 +468,32 @@ mod tests {
         let secret = Secret::generate().unwrap();
         let shown = authorization(&SITE, &token, Some(&secret));
         assert_eq!(shown["access_token"]["token"], secret.expose());
+    }
+
+    #[test]
+    fn domains() {
+        let row = Domain {
+            id: id(6),
+            app_id: id(1),
+            hostname: "www.example.com".parse().unwrap(),
+            created_at: time("2026-01-02T00:00:00Z"),
+        };
+        let shown = domain(&an_app(), &row, "demo.localhost");
+        insta::assert_snapshot!(pretty(&shown));
+        let own = own_domain(&an_app(), "demo.localhost");
+        assert_eq!(
+            (&own["kind"], &own["cname"]),
+            (&json!("heroku"), &Value::Null)
+        );
+        let fields = |value: &Value| {
+            value
+                .as_object()
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(fields(&own), fields(&shown));
     }
 
     #[test]

@@ -21,8 +21,11 @@ use crate::stack::Stack;
 pub struct Web {
     /// Apps are at `NAME.domain`.
     pub domain: String,
-    /// Where the router listens.
+    /// Where the router listens, and where it speaks TLS for names below the domain.
     pub port: u16,
+    pub tls_port: Option<u16>,
+    /// The host of the server's own URL, where the operator has named it.
+    pub own_host: Option<String>,
 }
 
 /// A number of dynos as a request names it.
@@ -58,11 +61,16 @@ pub struct TypeRow {
 impl Platform {
     /// The address of an app.
     pub fn web_url(&self, app_name: &str) -> String {
-        let Web { domain, port } = &self.options.web;
-        if *port == 80 {
-            return format!("http://{app_name}.{domain}/");
+        let web = &self.options.web;
+        let domain = &web.domain;
+        let (scheme, usual, port) = match web.tls_port {
+            Some(port) => ("https", 443, port),
+            None => ("http", 80, web.port),
+        };
+        if port == usual {
+            return format!("{scheme}://{app_name}.{domain}/");
         }
-        format!("http://{app_name}.{domain}:{port}/")
+        format!("{scheme}://{app_name}.{domain}:{port}/")
     }
 
     /// A line about what people and builds do with an app.

@@ -25,6 +25,7 @@ const ROWS: [(&str, &[&str]); 6] = [
             "buildpack",
             "config",
             "digest",
+            "domain",
             "fault",
             "output",
             "procfile",

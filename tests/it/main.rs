@@ -15,6 +15,7 @@ mod attack;
 mod buildpacks;
 mod cli;
 mod digests;
+mod domains;
 mod dynos;
 mod failures;
 mod layout;

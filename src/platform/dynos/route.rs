@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use tokio::sync::watch;
 
+use crate::domain::{DomainName, is_below};
 use crate::sandbox::Door;
 
 /// How a dyno is reached.
@@ -124,7 +125,16 @@ impl Route {
 pub struct Routes {
     /// Each app is `NAME.domain`.
     domain: String,
-    by_host: RwLock<HashMap<String, Arc<Route>>>,
+    by_host: RwLock<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Apps by the names that they have by themselves.
+    own: HashMap<String, Arc<Route>>,
+    custom: HashMap<String, Arc<Route>>,
+    /// Of wildcards, by what comes after `*.`.
+    below: HashMap<String, Arc<Route>>,
 }
 
 impl Routes {
@@ -143,7 +153,6 @@ impl Routes {
 
     /// The way to an app; an app that has none gets one.
     pub fn of(&self, app_id: &str, app_name: &str) -> Arc<Route> {
-        let mut by_host = self.by_host.write().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             Arc::new(Route {
                 app_id: app_id.to_owned(),
@@ -156,22 +165,64 @@ impl Routes {
                 .0,
             })
         };
-        by_host
-            .entry(self.host(app_name))
-            .or_insert_with(new)
-            .clone()
+        let mut table = self.write();
+        let route = table.own.entry(self.host(app_name)).or_insert_with(new);
+        route.clone()
+    }
+
+    /// Leads a custom domain to an app, from the next request on.
+    pub fn add_domain(&self, name: &DomainName, route: &Arc<Route>) {
+        let mut table = self.write();
+        match name.below() {
+            Some(parent) => table.below.insert(parent.to_owned(), route.clone()),
+            None => table.custom.insert(name.to_string(), route.clone()),
+        };
+    }
+
+    /// Leads a custom domain nowhere.
+    pub fn remove_domain(&self, name: &DomainName) {
+        let mut table = self.write();
+        match name.below() {
+            Some(parent) => table.below.remove(parent),
+            None => table.custom.remove(name.as_str()),
+        };
     }
 
     /// Forgets an app.
     pub fn remove(&self, app_id: &str) {
-        let mut by_host = self.by_host.write().unwrap_or_else(PoisonError::into_inner);
-        by_host.retain(|_, route| route.app_id != app_id);
+        let table = &mut *self.write();
+        for names in [&mut table.own, &mut table.custom, &mut table.below] {
+            names.retain(|_, route| route.app_id != app_id);
+        }
     }
 
-    /// The app of a host name in lower case, without a port.
+    /// The app of a host name in lower case, without a port: its own name, else a custom domain, else
+    /// the nearest wildcard.
     pub fn find(&self, host: &str) -> Option<Arc<Route>> {
-        let by_host = self.by_host.read().unwrap_or_else(PoisonError::into_inner);
-        by_host.get(host.strip_suffix('.').unwrap_or(host)).cloned()
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let table = self.by_host.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(route) = table.own.get(host) {
+            return Some(route.clone());
+        }
+        // What is ours stays ours, whatever was allowed under another setting.
+        if host == self.domain || is_below(host, &self.domain) {
+            return None;
+        }
+        if let Some(route) = table.custom.get(host) {
+            return Some(route.clone());
+        }
+        let mut rest = host;
+        while let Some((_, parent)) = rest.split_once('.') {
+            if let Some(route) = table.below.get(parent) {
+                return Some(route.clone());
+            }
+            rest = parent;
+        }
+        None
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.by_host.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -192,6 +243,41 @@ mod tests {
         }
         routes.remove("1");
         assert!(routes.find("hello.localhost").is_none());
+    }
+
+    #[test]
+    fn custom_domains_lead_to_their_app_and_never_to_the_platform_s_names() {
+        let routes = Routes::new("apps.example.com");
+        let (one, two) = (routes.of("1", "one"), routes.of("2", "two"));
+        let name = |text: &str| text.parse::<DomainName>().unwrap();
+        routes.add_domain(&name("www.example.com"), &one);
+        routes.add_domain(&name("*.example.com"), &two);
+        routes.add_domain(&name("*.a.example.com"), &one);
+        let found = |host: &str| routes.find(host).map(|route| route.app_name.clone());
+        for (host, app) in [
+            ("www.example.com", Some("one")),
+            ("www.example.com.", Some("one")),
+            ("x.example.com", Some("two")),
+            ("x.www.example.com", Some("two")),
+            ("a.example.com", Some("two")),
+            ("x.y.a.example.com", Some("one")),
+            ("one.apps.example.com", Some("one")),
+            ("other.apps.example.com", None),
+            ("x.one.apps.example.com", None),
+            ("apps.example.com", None),
+            ("example.com", None),
+            ("*.example.com", Some("two")),
+            ("com", None),
+            ("", None),
+        ] {
+            assert_eq!(found(host).as_deref(), app, "{host}");
+        }
+        routes.remove_domain(&name("*.example.com"));
+        routes.remove_domain(&name("www.example.com"));
+        assert_eq!(found("www.example.com"), None);
+        routes.remove("1");
+        assert_eq!(found("x.a.example.com"), None);
+        assert_eq!(found("two.apps.example.com").as_deref(), Some("two"));
     }
 
     #[test]

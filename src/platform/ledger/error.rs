@@ -28,6 +28,9 @@ pub enum LedgerError {
     /// The name is taken.
     #[error("there is already a {what} {name:?}")]
     Conflict { what: &'static str, name: String },
+    /// There are as many as there may be.
+    #[error("there are {limit} {what}s already, which is the limit")]
+    TooMany { what: &'static str, limit: usize },
     /// Several have the name, so that only an id can say which one is meant.
     #[error("there are {count} {what}s named {name:?}; choose one by its id")]
     Ambiguous {

@@ -12,6 +12,7 @@ mod buildpacks;
 mod builds;
 mod config;
 mod deploy;
+mod domains;
 mod error;
 mod formations;
 mod migrate;
@@ -34,10 +35,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use deploy::{Deploy, Deployed, RefIntent};
+pub use domains::MOST_DOMAINS;
 pub use error::LedgerError;
 pub use rows::{
-    App, Build, Intent, RefCommand, ReleaseRow, Scope, SignedPush, Slug, Source, SourceKind, Token,
-    UnusedSlug,
+    App, Build, Domain, Intent, RefCommand, ReleaseRow, Scope, SignedPush, Slug, Source,
+    SourceKind, Token, UnusedSlug,
 };
 
 /// Owner reads and writes: config vars are in it.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::{AppName, Layout, ObjectFormat};
 use crate::config::ConfigVars;
 use crate::digest::Digest;
+use crate::domain::DomainName;
 use crate::output::Failure;
 use crate::release::{Status, Version};
 use crate::slug::SlugRecord;
@@ -33,6 +34,15 @@ pub struct App {
     pub maintenance: bool,
     /// A deploy whose web dynos crash is undone.
     pub rollback_on_crash: bool,
+}
+
+/// A host name of an app besides its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Domain {
+    pub id: String,
+    pub app_id: String,
+    pub hostname: DomainName,
+    pub created_at: Timestamp,
 }
 
 /// What a token may do.

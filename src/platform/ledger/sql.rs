@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::LedgerError;
 use super::rows::{
-    App, Build, Intent, ReleaseRow, Scope, SignedPush, Slug, Source, Token, UnusedSlug,
+    App, Build, Domain, Intent, ReleaseRow, Scope, SignedPush, Slug, Source, Token, UnusedSlug,
 };
 use crate::app::{AppName, AppRoot, Layout, ObjectFormat};
 use crate::digest::Digest;
@@ -204,6 +204,38 @@ pub(super) fn set_quantity(c: &Connection, app_id: &str, kind: &str, quantity: u
         params![app_id, kind, quantity],
     )?;
     Ok(())
+}
+
+// Domains.
+
+pub(super) fn insert_domain(c: &Connection, domain: &Domain) -> Result<()> {
+    run(
+        c,
+        "INSERT INTO domains (id, app_id, hostname, created_at) VALUES (?1, ?2, ?3, ?4)",
+        params![
+            domain.id,
+            domain.app_id,
+            domain.hostname.as_str(),
+            domain.created_at.to_string()
+        ],
+    )?;
+    Ok(())
+}
+
+/// In the order in which they were added.
+pub(super) fn domains(c: &Connection) -> Result<Vec<Domain>> {
+    all(c, "SELECT * FROM domains ORDER BY rowid", [], |row| {
+        Ok(Domain {
+            id: row.get("id")?,
+            app_id: row.get("app_id")?,
+            hostname: parsed(row, "hostname")?,
+            created_at: parsed(row, "created_at")?,
+        })
+    })
+}
+
+pub(super) fn delete_domain(c: &Connection, id: &str) -> Result<usize> {
+    run(c, "DELETE FROM domains WHERE id = ?1", [id])
 }
 
 // Tokens.

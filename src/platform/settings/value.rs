@@ -116,6 +116,12 @@ impl PublicUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Its host, in lower case and without the port.
+    pub fn host(&self) -> Option<String> {
+        let url = self.0.parse::<hyper::Uri>().ok()?;
+        url.host().map(str::to_ascii_lowercase)
+    }
 }
 
 impl FromStr for PublicUrl {
