@@ -4,6 +4,7 @@
 //! store and its record. No database, no HTTP: others can embed it. It blocks for as long as the
 //! build takes; never call it on an async executor.
 
+mod begin;
 mod choose;
 mod declared;
 mod obtain;
@@ -24,22 +25,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use choose::{Asking, Chosen, choose};
-use declared::Declared;
-use obtain::Supply;
+use begin::{Begun, begin};
+use choose::{Asking, Chosen};
 pub use obtain::fetch_archive;
 pub use packing::Last;
 use packing::{check_size, pack_app};
-use place::Place;
 pub use plan::plan;
-use process_types::{discover, read_procfile};
-use tools::Tools;
+use process_types::discover;
 
 use crate::app::Layout;
 use crate::buildpack::{Misspelt, Reference, Staged};
-use crate::checkout::{self, Directory};
+use crate::checkout;
+use crate::compile;
 use crate::compile::cache::{self, Maker, Restored};
-use crate::compile::{self, Compiler};
 use crate::config::ConfigVars;
 use crate::output::Output;
 use crate::sandbox::{Cancel, Contact, Root, Rules, Sandbox, Watch};
@@ -168,59 +166,31 @@ pub fn build(
     watch: &Watch,
     out: &mut Output<'_>,
 ) -> Result<Built> {
+    let mut job = job;
     let mut phases = Phases::default();
+    let begun = begin("Building", &mut job, machine, watch, &mut phases, out)?;
     let stack = &job.stack;
-    let mut root = make_root(job.scratch, stack, machine, out)?;
-    let mut tools = Tools::new(&machine.sandbox, &mut root, job.scratch, job.cache, stack)?;
-    let place = Place::new(&job.layout, &root);
-    let checkout = phases.time("checkout", || {
-        let stop = watch.cancel.flag();
-        place.fill(job.source, &job.layout, &root, machine, job.scratch, stop)
-    })?;
-    let Directory { checkout, changed } = checkout;
-    tidy(&place.host, changed, out)?;
-    let version = checkout
-        .commit
-        .map(|id| id.to_string())
-        .or(job.version.clone());
-    let env = compile::environment(
-        job.layout.stack_env.as_ref().unwrap_or(&stack.name),
-        version.as_deref().unwrap_or(""),
-        &machine.env,
-    );
-
-    let supply = Supply {
-        kept: job.fetched,
-        scratch: job.scratch,
-        env: &env,
-        cancel: &watch.cancel,
-        rules: &machine.fetch_from,
-    };
-    let asking = Asking {
-        root: &root,
-        place: &place,
-        env: &env,
-        machine,
-        watch,
-    };
-    let declared = Declared::of(&place.host, &job.buildpacks, job.read_declared, out)?;
-    let wanted = [&job.buildpacks[..], &declared.buildpacks].concat();
-    let chosen = phases.time("detect", || choose(&wanted, &supply, &asking, out))?;
-
+    let asking = begun.asking(machine, watch);
+    let Begun {
+        root,
+        place,
+        chosen,
+        declared,
+        ..
+    } = &begun;
     let maker = Maker::new(stack, chosen.iter().map(Chosen::name).collect());
     let compiled = phases.time("compile", || -> Result<_> {
         root.renew()?;
         compile::write_env_dir(&root.env(), &declared.config(job.config)?)?;
         if let Some(kept) = job.cache {
-            restore_cache(kept, &root, &maker, &watch.cancel, out)?;
+            restore_cache(kept, root, &maker, &watch.cancel, out)?;
         }
         root.hand_over_renewed()?;
-        tools.start()?;
-        let done = run_buildpacks(&chosen, &asking, out);
-        name_refused(&root, out)?;
+        let _answering = begun.tools.start()?;
+        let done = run_buildpacks(chosen, &asking, out);
+        name_refused(root, out)?;
         done
     })?;
-    drop(tools);
     root.require_directories()?;
     place.require()?;
     let process_types = discover(&compiled.defaults, &place.host, out)?;
@@ -249,8 +219,8 @@ pub fn build(
         format: slug::FORMAT,
         manifest: packed.manifest,
         source: slug::Source {
-            commit: checkout.commit.map(|id| id.to_string()),
-            tree: checkout.tree.map(|id| id.to_string()),
+            commit: begun.checkout.commit.map(|id| id.to_string()),
+            tree: begun.checkout.tree.map(|id| id.to_string()),
             version: job.version,
         },
         buildpacks: compiled.used,
@@ -262,10 +232,14 @@ pub fn build(
         process_types,
         layout: job.layout,
     };
-    let found = job.buildpacks.is_empty().then_some(chosen);
-    let found = found.into_iter().flatten();
+    let found = if job.buildpacks.is_empty() {
+        &chosen[..]
+    } else {
+        &[]
+    };
+    let found = found.iter().map(|one| one.staged.reference.clone());
     Ok(Built {
-        found: found.map(|one| one.staged.reference).collect(),
+        found: found.collect(),
         record,
         contacts: root.traffic().contacts(),
         timings: phases.0,
@@ -279,23 +253,6 @@ fn check(cancel: &Cancel) -> Result<(), compile::Error> {
     Ok(())
 }
 
-/// Makes the build's root, and says what the build runs on.
-fn make_root(
-    scratch: &Path,
-    stack: &Stack,
-    machine: &Machine,
-    out: &mut Output<'_>,
-) -> Result<Root> {
-    let image = stack.image.as_ref().map(|image| image.root.as_path());
-    let root = machine.sandbox.root_on(&scratch.join("root"), image);
-    let root = root.context("preparing the build's root")?;
-    out.step(&format!("Building on the {} stack", stack.name))?;
-    let level = machine.sandbox.level()?;
-    let network = machine.sandbox.network()?;
-    out.detail(&format!("Isolation: {level}, network: {network}"))?;
-    Ok(root)
-}
-
 /// Tells of the hosts that the build was kept from; its tools seldom say why.
 fn name_refused(root: &Root, out: &mut Output<'_>) -> Result<()> {
     for contact in root.traffic().contacts() {
@@ -304,17 +261,6 @@ fn name_refused(root: &Root, out: &mut Output<'_>) -> Result<()> {
             out.problem(&format!("Not connected to {host}:{port}: {reason}"))?;
         }
     }
-    Ok(())
-}
-
-/// Tells of files that a directory has otherwise than its last commit.
-fn name_changed(changed: usize, out: &mut Output<'_>) -> Result<()> {
-    let files = match changed {
-        0 => return Ok(()),
-        1 => "1 tracked file differs".to_owned(),
-        several => format!("{several} tracked files differ"),
-    };
-    out.detail(&format!("{files} from HEAD; what is on disk is built"))?;
     Ok(())
 }
 
@@ -343,15 +289,7 @@ fn run_buildpacks(
     asking: &Asking<'_>,
     out: &mut Output<'_>,
 ) -> Result<Compiled> {
-    let (root, machine) = (asking.root, asking.machine);
-    let compiler = Compiler {
-        sandbox: &machine.sandbox,
-        root,
-        build_dir: &asking.place.inside,
-        env: asking.env,
-        watch: asking.watch,
-        time_limit: machine.limits.time,
-    };
+    let (root, compiler) = (asking.root, asking.compiler());
     let mut before = Vec::new();
     let mut report = compile::Report::default();
     let mut used = Vec::new();
@@ -383,29 +321,6 @@ fn run_buildpacks(
         report,
         used,
     })
-}
-
-/// Takes a first look at what is to be built.
-fn tidy(app: &Path, changed: usize, out: &mut Output<'_>) -> Result<()> {
-    name_changed(changed, out)?;
-    prune(app, out)?;
-    // A malformed Procfile should not cost its author the time of a build.
-    read_procfile(&app.join("Procfile")).map(drop)
-}
-
-/// Removes what does not belong into a build, with the lines that Heroku prints for it.
-fn prune(app: &Path, out: &mut Output<'_>) -> Result<()> {
-    let pruned = checkout::prune(app)?;
-    if pruned.desktop_files > 0 {
-        out.step("Removing .DS_Store files")?;
-    }
-    if pruned.ignored > 0 {
-        out.step(&format!(
-            "Deleting {} files matching .slugignore patterns.",
-            pruned.ignored
-        ))?;
-    }
-    Ok(())
 }
 
 fn used_buildpack(staged: &Staged, label: &str) -> UsedBuildpack {

@@ -10,6 +10,7 @@ use crate::domain::DomainError;
 use crate::http::tls::TlsError;
 use crate::http::{AccessError, ApiError};
 use crate::output::Failure;
+use crate::platform::api_build::TooManyBuilds;
 use crate::platform::data::DataError;
 use crate::platform::domains::ReservedDomain;
 use crate::platform::ledger::LedgerError;
@@ -48,6 +49,9 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
         data(error)
     } else if let Some(error) = error.downcast_ref::<FormationError>() {
         formation(error)
+    } else if let Some(error) = error.downcast_ref::<TooManyBuilds>() {
+        Draft::caller("too_many_builds", sentence(error))
+            .remedy("Wait until one of them has ended, or cancel some: slugline builds cancel.")
     } else if let Some(error) = error.downcast_ref::<Left>() {
         left(error)
     } else if let Some(error) = error.downcast_ref::<SettingsError>() {

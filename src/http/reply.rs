@@ -76,6 +76,7 @@ fn status_of(failure: &Failure) -> StatusCode {
         ("not_found", _) => StatusCode::NOT_FOUND,
         ("unauthorized", _) => StatusCode::UNAUTHORIZED,
         ("forbidden", _) => StatusCode::FORBIDDEN,
+        ("too_many_builds", _) => StatusCode::TOO_MANY_REQUESTS,
         ("bad_request", _) => StatusCode::BAD_REQUEST,
         (_, Blame::App | Blame::Caller) => StatusCode::UNPROCESSABLE_ENTITY,
         (_, Blame::Platform) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -8,6 +8,7 @@ use super::obtain::Supply;
 use super::place::Place;
 use super::{Error, Machine};
 use crate::buildpack::{self, Reference, Staged, builtin_names};
+use crate::compile::Compiler;
 use crate::detect;
 use crate::output::Output;
 use crate::sandbox::{Root, Watch};
@@ -32,6 +33,7 @@ impl Chosen {
 }
 
 /// What buildpacks are asked with.
+#[derive(Clone, Copy)]
 pub(super) struct Asking<'a> {
     pub root: &'a Root,
     pub place: &'a Place,
@@ -86,7 +88,19 @@ pub(super) fn choose(
     }
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
+    /// Runs their other scripts in the same surroundings.
+    pub(super) fn compiler(self) -> Compiler<'a> {
+        Compiler {
+            sandbox: &self.machine.sandbox,
+            root: self.root,
+            build_dir: &self.place.inside,
+            env: self.env,
+            watch: self.watch,
+            time_limit: self.machine.limits.time,
+        }
+    }
+
     fn ask(&self, staged: &[Staged]) -> Result<Vec<detect::Answer>> {
         let root = self.root.with_read_only(&self.place.host);
         let (sandbox, cancel) = (&self.machine.sandbox, &self.watch.cancel);

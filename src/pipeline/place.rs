@@ -46,7 +46,7 @@ impl Place {
     /// Writes the source's files.
     pub fn fill(
         &self,
-        source: Source<'_>,
+        source: &mut Source<'_>,
         layout: &Layout,
         root: &Root,
         machine: &Machine,
@@ -96,7 +96,7 @@ impl Place {
 }
 
 fn fetch(
-    source: Source<'_>,
+    source: &mut Source<'_>,
     to: &Path,
     machine: &Machine,
     scratch: &Path,
@@ -114,6 +114,7 @@ fn fetch(
             commit,
         } => {
             let limits = limits.checkout.clone();
+            let (quarantine, commit) = (*quarantine, *commit);
             let mut checkout = checkout::commit(repository, quarantine, commit, to, &limits, stop)
                 .with_context(|| format!("checking out {commit}"))?;
             let env = machine.env.iter();

@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
-use super::choose::{Asking, Chosen, choose};
-use super::obtain::Supply;
-use super::place::Place;
+use super::begin::begin;
+use super::choose::Chosen;
 use super::process_types::read_procfile;
-use super::{Build, Machine, prune};
+use super::{Build, Machine, Phases};
+use crate::compile;
 use crate::compile::cache::{self, Maker};
-use crate::compile::{self, Compiler};
 use crate::output::Output;
 use crate::procfile;
 use crate::sandbox::Watch;
@@ -22,63 +21,20 @@ use crate::sandbox::Watch;
 /// # Errors
 /// What would keep the build from beginning: the stage's error is in the chain.
 pub fn plan(job: Build<'_>, machine: &Machine, watch: &Watch, out: &mut Output<'_>) -> Result<()> {
-    let stack = &job.stack;
-    let image = stack.image.as_ref().map(|image| image.root.as_path());
-    let root = machine.sandbox.root_on(&job.scratch.join("root"), image);
-    let root = root.context("preparing the build's root")?;
-    out.step(&format!("Planning on the {} stack", stack.name))?;
-    let place = Place::new(&job.layout, &root);
-    let checkout = place
-        .fill(
-            job.source,
-            &job.layout,
-            &root,
-            machine,
-            job.scratch,
-            watch.cancel.flag(),
-        )?
-        .checkout;
-    prune(&place.host, out)?;
-    let declared = read_procfile(&place.host.join("Procfile"))?;
-    let version = checkout.commit.map(|id| id.to_string());
-    let version = version.or(job.version).unwrap_or_default();
-    let env = compile::environment(
-        job.layout.stack_env.as_ref().unwrap_or(&stack.name),
-        &version,
-        &machine.env,
-    );
-    let supply = Supply {
-        kept: job.fetched,
-        scratch: job.scratch,
-        env: &env,
-        cancel: &watch.cancel,
-        rules: &machine.fetch_from,
-    };
-    let asking = Asking {
-        root: &root,
-        place: &place,
-        env: &env,
-        machine,
-        watch,
-    };
-    let chosen = choose(&job.buildpacks, &supply, &asking, out)?;
+    let mut job = job;
+    let mut phases = Phases::default();
+    let begun = begin("Planning", &mut job, machine, watch, &mut phases, out)?;
+    let (root, chosen) = (&begun.root, &begun.chosen);
     root.renew()?;
-    compile::write_env_dir(&root.env(), job.config)?;
+    compile::write_env_dir(&root.env(), &begun.declared.config(job.config)?)?;
     if let Some(kept) = job.cache {
-        let maker = Maker::new(stack, chosen.iter().map(Chosen::name).collect());
+        let maker = Maker::new(&job.stack, chosen.iter().map(Chosen::name).collect());
         cache::restore(kept, &root.cache(), &maker, watch.cancel.flag())
             .context("restoring the build cache")?;
     }
     root.hand_over_renewed()?;
-    let compiler = Compiler {
-        sandbox: &machine.sandbox,
-        root: &root,
-        build_dir: &place.inside,
-        env: &env,
-        watch,
-        time_limit: machine.limits.time,
-    };
-    for one in &chosen {
+    let compiler = begun.asking(machine, watch).compiler();
+    for one in chosen {
         // A later one may need what an earlier one would have made, so its answer is not asked for.
         let label = one.label.clone();
         let label = label.unwrap_or_else(|| one.staged.reference.to_string());
@@ -88,6 +44,8 @@ pub fn plan(job: Build<'_>, machine: &Machine, watch: &Watch, out: &mut Output<'
         }
     }
     out.step("Discovering process types")?;
+    // As it is: nothing has been built that could have changed it.
+    let declared = read_procfile(&begun.place.host.join("Procfile"))?;
     for line in procfile::table(&declared.commands, &BTreeMap::new()) {
         out.detail(&line)?;
     }

@@ -17,8 +17,6 @@ use crate::tool::{Request, Server};
 pub(super) struct Tools {
     dir: PathBuf,
     snapshots: Arc<Snapshots>,
-    /// While something is compiled.
-    server: Option<Server>,
 }
 
 impl Tools {
@@ -41,27 +39,23 @@ impl Tools {
         Ok(Self {
             dir,
             snapshots: Arc::new(snapshots),
-            server: None,
         })
     }
 
-    /// Answers from now on, until it is dropped.
-    pub fn start(&mut self) -> Result<()> {
+    /// Answers from now on, until what it gives is dropped.
+    pub fn start(&self) -> Result<Server> {
         let own = self.snapshots.clone();
         let inside = format!("{TOOL_DIR}/{SNAPSHOTS}");
         let handler = move |request, body: &mut dyn Read| match request {
             Request::CacheRestore { key } => own.find(&key, &inside),
             Request::CacheSave { key } => own.save(&key, body),
         };
-        let server = Server::start(&self.dir, Arc::new(handler));
-        self.server = Some(server.context("listening for the build")?);
-        Ok(())
+        Server::start(&self.dir, Arc::new(handler)).context("listening for the build")
     }
 }
 
 impl Drop for Tools {
     fn drop(&mut self) {
-        drop(self.server.take());
         if let Err(error) = self.snapshots.sweep() {
             tracing::warn!(%error, "old snapshots stay behind");
         }

@@ -31,6 +31,9 @@ pub struct BuildRequest {
     pub buildpacks: Vec<Reference>,
 }
 
+/// Most sources that are fetched at once: each may have a gigabyte.
+pub(super) const FETCHES: usize = 8;
+
 /// Where the archive is.
 #[derive(Debug, Clone)]
 pub enum From {
@@ -40,17 +43,30 @@ pub enum From {
     Source(String),
 }
 
+/// Most builds of one app that have been asked for here and have not ended.
+pub const MOST_PENDING: usize = 20;
+
+/// Why a build is not even recorded.
+#[derive(Debug, thiserror::Error)]
+#[error("{MOST_PENDING} builds of this app are under way or wait for their turn")]
+pub struct TooManyBuilds;
+
 impl Platform {
     /// Starts a build and returns its record at once; its log can be followed from now on.
     ///
     /// # Errors
-    /// The platform's: the build could not be recorded or its log not be started.
+    /// The caller's: too many of them wait. The platform's: the build could not be recorded or its
+    /// log not be started.
     pub fn start_build(
         self: &Arc<Self>,
         app: &App,
         request: BuildRequest,
         user: &str,
     ) -> Result<Build> {
+        // Each has a thread, which unlike a push no connection pays for.
+        if self.ledger.pending_builds(&app.id, SourceKind::Api)? >= MOST_PENDING {
+            return Err(TooManyBuilds.into());
+        }
         let version = request.version.as_deref();
         let build = self
             .ledger
@@ -112,19 +128,8 @@ impl Platform {
         out: &mut Output<'_>,
     ) -> Result<()> {
         out.line(&format!("Build {}", record.id))?;
-        let scratch =
-            Scratch::create(&self.data.scratch()).context("making a directory for the source")?;
-        let archive = scratch.path().join("source");
-        let checksum = request.checksum.as_deref();
-        let checksum = checksum.map(fetch::parse_checksum).transpose()?;
-        match &request.from {
-            From::Url(url) => {
-                let rules = &self.options.machine.fetch_from;
-                pipeline::fetch_archive(url, checksum, &archive, rules, cancel)?;
-            }
-            From::Source(id) => self.take_source(id, checksum, &archive)?,
-        }
-        // Only now: a slow host's archive must not keep pushes waiting.
+        // First of all: what nobody can build yet costs neither disk nor the way out. A slow host
+        // keeps those waiting who build this app, and nobody else.
         let _turn = self.apps.of(&app.id).enter(cancel, |ahead| {
             out.line(&format!(
                 "Waiting for {} to {}.",
@@ -132,6 +137,21 @@ impl Platform {
                 app.name
             ))
         })?;
+        // It may have been destroyed while this build waited.
+        let app = &self.ledger.app(&app.id)?;
+        let scratch =
+            Scratch::create(&self.data.scratch()).context("making a directory for the source")?;
+        let archive = scratch.path().join("source");
+        let checksum = request.checksum.as_deref();
+        let checksum = checksum.map(fetch::parse_checksum).transpose()?;
+        match &request.from {
+            From::Url(url) => {
+                let _turn = self.fetches.enter(cancel, |_| Ok(()))?;
+                let rules = &self.options.machine.fetch_from;
+                pipeline::fetch_archive(url, checksum, &archive, rules, cancel)?;
+            }
+            From::Source(id) => self.take_source(id, checksum, &archive)?,
+        }
         out.line("Building source:")?;
         out.line("")?;
         let reader = File::open(&archive).context("opening the fetched source")?;

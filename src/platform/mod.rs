@@ -85,6 +85,8 @@ pub struct Platform {
     pub stacks: Stacks,
     pub options: Options,
     builds: Queue,
+    /// Of sources by URL.
+    fetches: Queue,
     apps: AppLocks,
     /// Held while a domain changes hands, in the ledger and for the router.
     domains: Mutex<()>,
@@ -116,6 +118,7 @@ impl Platform {
             dynos,
             unpacked: Unpacked::new(data.unpacked(), options.dynos.sandbox.clone()),
             builds: Queue::new(options.max_builds),
+            fetches: Queue::new(api_build::FETCHES),
             apps: AppLocks::default(),
             domains: Mutex::default(),
             running: Mutex::default(),

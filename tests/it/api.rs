@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::origin::Origin;
 use crate::site::{Site, agent, eventually};
 
 fn archive(site: &Site, fixture: &str) -> Vec<u8> {
@@ -138,6 +139,73 @@ fn sources_that_cannot_be_built() {
         422
     );
     assert_eq!(site.blobs(), 0);
+}
+
+/// A push whose build lasts until it is cancelled holds the app's turn meanwhile.
+#[test]
+fn a_source_is_fetched_when_its_turn_has_come() {
+    let site = Site::that_fetches_from_loopback();
+    let origin = Origin::new(&site);
+    let app = site.app("hello", "inline_shell");
+    // One directory alone would be taken for a wrapper of the whole.
+    app.write("Procfile", "web: true\n");
+    app.commit("Procfile");
+    let archive = ["archive", "--format=tar.gz", "HEAD"];
+    let archive = app.git_command(&archive).output().unwrap().stdout;
+    std::fs::write(origin.path("source.tgz"), archive).unwrap();
+    app.write("bin/compile", "#!/bin/sh\necho waiting; sleep 600\n");
+    app.commit("Endless");
+    app.slugline(&["buildpacks:set", "inline"]).success();
+    let path = "/apps/hello/builds";
+    let url = origin.url("source.tgz");
+    let ask = || site.api("POST", path, Some(json!({ "source_blob": { "url": url } })));
+    let state = |id: &Value| {
+        site.api("GET", &format!("{path}/{}", id.as_str().unwrap()), None)
+            .1
+    };
+    std::thread::scope(|scope| {
+        let push = scope.spawn(|| app.push());
+        let mut under_way = Value::Null;
+        eventually("the push's build runs", || {
+            under_way = site.api("GET", path, None).1[0]["id"].clone();
+            let id = under_way.as_str().unwrap_or_default();
+            std::fs::read_to_string(site.data().join(format!("logs/{id}.log")))
+                .is_ok_and(|log| log.contains("waiting"))
+        });
+        let asked = (0..20).map(|_| ask()).collect::<Vec<_>>();
+        for (status, build) in &asked {
+            assert_eq!(*status, 201, "{build}");
+        }
+        let (status, refused) = ask();
+        assert_eq!((status, &refused["id"]), (429, &json!("too_many_builds")));
+        let ids = asked.iter().map(|(_, build)| build["id"].clone());
+        let ids = ids.collect::<Vec<_>>();
+        let log = |id: &Value| {
+            site.data()
+                .join(format!("logs/{}.log", id.as_str().unwrap()))
+        };
+        eventually("all of them wait", || {
+            ids.iter().all(|id| {
+                std::fs::read_to_string(log(id)).is_ok_and(|text| text.contains("Waiting for"))
+            })
+        });
+        assert_eq!(origin.requests(), 0);
+        // One of them is left, and then goes.
+        for id in &ids[1..] {
+            let (status, _) = site.api("DELETE", &format!("{path}/{}", id.as_str().unwrap()), None);
+            assert_eq!(status, 200);
+        }
+        eventually("the others are gone", || {
+            ids[1..].iter().all(|id| state(id)["status"] == "failed")
+        });
+        assert_eq!(origin.requests(), 0);
+        let id = under_way.as_str().unwrap();
+        site.slugline(&["builds", "cancel", id, "-a", "hello"])
+            .success();
+        push.join().unwrap().failure(1);
+        eventually("it is built", || state(&ids[0])["status"] == "succeeded");
+        assert_eq!(origin.requests(), 1);
+    });
 }
 
 #[test]

@@ -73,6 +73,15 @@ impl Ledger {
         })
     }
 
+    /// How many builds of an app have no end yet.
+    ///
+    /// # Errors
+    /// The platform's fault: the database.
+    pub fn pending_builds(&self, app_id: &str, source: SourceKind) -> Result<usize, LedgerError> {
+        let of_app = |build: &&Build| build.app_id == app_id && build.source == source;
+        self.read(|c| Ok(sql::pending_builds(c)?.iter().filter(of_app).count()))
+    }
+
     /// The builds of an app, oldest first.
     ///
     /// # Errors
