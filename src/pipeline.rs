@@ -198,18 +198,26 @@ pub fn build(
     out.step("Compressing...")?;
     let last = job.last.as_ref();
     let packed = phases.time("pack", || {
-        pack_app(&place.host, last.into_iter().chain(&job.others), store)
-    })?;
+        let slugs = last.into_iter().chain(&job.others);
+        pack_app(&place.host, slugs, store, &watch.cancel)
+    });
+    // Whatever the pack was at then.
+    check(&watch.cancel)?;
+    let packed = packed?;
     let summary = packed.summary;
     check_size(&packed, last, &machine.limits, out)?;
-    check(&watch.cancel)?;
+    // All that can fail comes before the slug is in the store, where no record names it yet.
+    let new_cache = job.cache.map(|kept| {
+        let saved = cache::save(&root.cache(), kept, &maker, watch.cancel.flag());
+        saved.context("keeping the build cache")
+    });
+    let new_cache = new_cache.transpose()?;
     phases.time("store", || -> Result<_> {
-        packed.out.commit()?;
+        packed.out.blob.commit()?;
         Ok(packed.manifest_out.commit()?)
     })?;
-    if let Some(kept) = job.cache {
-        let saved = cache::save(&root.cache(), kept, &maker, watch.cancel.flag());
-        saved.context("keeping the build cache")?;
+    if let Some(saved) = new_cache {
+        saved.commit().context("keeping the build cache")?;
     }
 
     let record = SlugRecord {
@@ -300,6 +308,9 @@ fn run_buildpacks(
         };
         out.step(&format!("{label} app detected"))?;
         let done = compiler.compile(staged, &label, &before, out);
+        if let Err(compile::Error::TimedOut { label, .. }) = &done {
+            out.step(&format!("Timed out running buildpack {label}"))?;
+        }
         root.require_directories()?;
         asking.place.require()?;
         // A report is made of a failure, too; what it says of one is nobody's here.

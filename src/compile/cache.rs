@@ -11,7 +11,7 @@
 use std::fs::{self, File, FileTimes};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -100,20 +100,54 @@ pub fn restore(
     Ok(Restored::Yes)
 }
 
-/// Keeps a build's cache dir in place of the one before.
+/// A build's cache dir, whole and beside the kept cache. Dropped without [`Saved::commit`] it leaves
+/// nothing behind.
+#[derive(Debug)]
+#[must_use]
+pub struct Saved {
+    new: PathBuf,
+    current: PathBuf,
+}
+
+impl Saved {
+    /// Keeps it in place of the one before.
+    ///
+    /// # Errors
+    /// The platform's: the kept cache is then the old one.
+    pub fn commit(self) -> Result<(), Error> {
+        exchange(&self.new, &self.current).map_err(io_error(&self.current))
+    }
+}
+
+impl Drop for Saved {
+    fn drop(&mut self) {
+        if let Err(error) = remove_tree(&self.new) {
+            tracing::warn!(path = %self.new.display(), %error, "a cache stays behind");
+        }
+    }
+}
+
+/// Takes a build's cache dir, to be kept.
 ///
 /// # Errors
 /// The platform's: the kept cache is then the old one, as it is after [`Error::Cancelled`].
-pub fn save(cache_dir: &Path, kept: &Path, maker: &Maker, stop: &AtomicBool) -> Result<(), Error> {
+pub fn save(
+    cache_dir: &Path,
+    kept: &Path,
+    maker: &Maker,
+    stop: &AtomicBool,
+) -> Result<Saved, Error> {
     if !is_shallow(cache_dir, LEVELS)? {
         return Err(Error::CacheTooDeep { limit: LEVELS });
     }
-    let (current, new) = (kept.join(CURRENT), kept.join("new"));
+    let (current, new) = (kept.join(CURRENT), kept.join(NEW));
     // What a killed server has left.
     remove_tree(&new).map_err(io_error(&new))?;
-    fs::create_dir_all(&new).map_err(io_error(&new))?;
+    let saved = Saved { new, current };
+    let new = &saved.new;
+    fs::create_dir_all(new).map_err(io_error(new))?;
     // What a build has put there is for no other user's eyes, nor to be started by them.
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o700)).map_err(io_error(&new))?;
+    fs::set_permissions(new, fs::Permissions::from_mode(0o700)).map_err(io_error(new))?;
     let files = new.join(FILES);
     // Another file system cannot be renamed to.
     if fs::rename(cache_dir, &files).is_err() {
@@ -123,8 +157,7 @@ pub fn save(cache_dir: &Path, kept: &Path, maker: &Maker, stop: &AtomicBool) -> 
     let note = new.join(NOTE);
     let text = serde_json::to_vec(maker).map_err(|error| io_error(&note)(error.into()))?;
     fs::write(&note, text).map_err(io_error(&note))?;
-    exchange(&new, &current).map_err(io_error(&current))?;
-    remove_tree(&new).map_err(io_error(&new))
+    Ok(saved)
 }
 
 /// Puts `new` in the place of `current`, and what was there in its own.
@@ -141,6 +174,14 @@ fn exchange(new: &Path, current: &Path) -> io::Result<()> {
     fs::rename(new, current)
 }
 
+/// Removes what a killed server has left beside a kept cache.
+///
+/// # Errors
+/// Something could not be removed.
+pub fn sweep(kept: &Path) -> io::Result<()> {
+    remove_tree(&kept.join(NEW))
+}
+
 /// Removes a kept cache.
 ///
 /// # Errors
@@ -150,6 +191,7 @@ pub fn purge(kept: &Path) -> io::Result<()> {
 }
 
 const CURRENT: &str = "current";
+const NEW: &str = "new";
 const FILES: &str = "files";
 const NOTE: &str = "note.json";
 
@@ -204,8 +246,6 @@ fn is_shallow(dir: &Path, levels: usize) -> Result<bool, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     static GO: AtomicBool = AtomicBool::new(false);
@@ -242,13 +282,16 @@ mod tests {
         fs::create_dir(second).unwrap();
         restore(kept, second, &maker, &GO).unwrap();
         assert!(is_empty(second));
-        save(first, kept, &maker, &GO).unwrap();
+        save(first, kept, &maker, &GO).unwrap().commit().unwrap();
         restore(kept, second, &maker, &GO).unwrap();
         assert_eq!(fs::read_to_string(second.join("link")).unwrap(), "1");
         fs::write(second.join("sub/file"), "2").unwrap();
         let kept_file = kept.join("current/files/sub/file");
         assert_eq!(fs::read_to_string(&kept_file).unwrap(), "1");
-        save(second, kept, &maker, &GO).unwrap();
+        // Nobody sees what is not committed.
+        drop(save(&built(dir.path()), kept, &maker, &GO).unwrap());
+        assert_eq!(fs::read_to_string(&kept_file).unwrap(), "1");
+        save(second, kept, &maker, &GO).unwrap().commit().unwrap();
         assert_eq!(fs::read_to_string(&kept_file).unwrap(), "2");
         assert_eq!(fs::read_dir(kept).unwrap().count(), 1, "no leftovers");
     }
@@ -257,7 +300,10 @@ mod tests {
     fn what_another_kind_of_build_made_is_not_restored() {
         let dir = tempfile::tempdir().unwrap();
         let kept = dir.path().join("kept");
-        save(&built(dir.path()), &kept, &maker("one", &["a", "b"]), &GO).unwrap();
+        save(&built(dir.path()), &kept, &maker("one", &["a", "b"]), &GO)
+            .unwrap()
+            .commit()
+            .unwrap();
         let empty = dir.path().join("empty");
         fs::create_dir(&empty).unwrap();
         for (other, reason) in [
@@ -280,22 +326,35 @@ mod tests {
     fn what_a_killed_server_left_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         let (kept, maker) = (dir.path().join("kept"), maker("one", &["a"]));
-        save(&built(dir.path()), &kept, &maker, &GO).unwrap();
+        save(&built(dir.path()), &kept, &maker, &GO)
+            .unwrap()
+            .commit()
+            .unwrap();
         // It died while it saved.
-        fs::create_dir_all(kept.join("new/files/half")).unwrap();
+        let half = kept.join("new/files/half");
+        fs::create_dir_all(&half).unwrap();
         let restored = dir.path().join("restored");
         fs::create_dir(&restored).unwrap();
         restore(&kept, &restored, &maker, &GO).unwrap();
         assert_eq!(fs::read_dir(&restored).unwrap().count(), 1);
-        save(&restored, &kept, &maker, &GO).unwrap();
+        save(&restored, &kept, &maker, &GO)
+            .unwrap()
+            .commit()
+            .unwrap();
         assert!(!kept.join("new").exists());
+        fs::create_dir_all(&half).unwrap();
+        sweep(&kept).unwrap();
+        assert_eq!(fs::read_dir(&kept).unwrap().count(), 1);
     }
 
     #[test]
     fn a_cancelled_copy_ends() {
         let dir = tempfile::tempdir().unwrap();
         let (kept, maker) = (dir.path().join("kept"), maker("one", &["a"]));
-        save(&built(dir.path()), &kept, &maker, &GO).unwrap();
+        save(&built(dir.path()), &kept, &maker, &GO)
+            .unwrap()
+            .commit()
+            .unwrap();
         let empty = dir.path().join("empty");
         fs::create_dir(&empty).unwrap();
         let stopped = restore(&kept, &empty, &maker, &AtomicBool::new(true));

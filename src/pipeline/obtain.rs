@@ -6,6 +6,9 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -20,6 +23,9 @@ const LIMITS: checkout::Limits = checkout::Limits {
     files: 50_000,
     bytes: 512 << 20,
 };
+
+/// How often it is looked whether a fetch is still wanted.
+const TICK: Duration = Duration::from_millis(100);
 
 /// What buildpacks are fetched with.
 pub(super) struct Supply<'a> {
@@ -170,8 +176,25 @@ pub fn fetch_archive(
     rules: &Arc<Rules>,
     cancel: &Cancel,
 ) -> Result<Digest> {
-    let gate = Gate::open(rules.clone()).context("opening the way out")?;
-    let fetched = fetch::fetch(url, checksum, to, Some(&gate.url()), cancel.flag());
+    let mut gate = Gate::open(rules.clone()).context("opening the way out")?;
+    let proxy = gate.url();
+    let (tell, told) = sync_channel(1);
+    let fetched = thread::scope(|scope| {
+        scope.spawn(|| {
+            let fetched = fetch::fetch(url, checksum, to, Some(&proxy), cancel.flag());
+            // It is waited for.
+            let _ = tell.send(fetched);
+        });
+        loop {
+            match told.recv_timeout(TICK) {
+                Err(RecvTimeoutError::Timeout) if cancel.is_cancelled() => gate.close(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break Err(FetchError::Cancelled),
+                Ok(_) if cancel.is_cancelled() => break Err(FetchError::Cancelled),
+                Ok(fetched) => break fetched,
+            }
+        }
+    });
     Ok(fetched.map_err(|error| match gate.refused() {
         Some(reason) => FetchError::Refused { reason },
         None => error,

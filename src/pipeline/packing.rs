@@ -1,7 +1,7 @@
 //! The built app's slug: packed into the store, within its limits.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -9,6 +9,7 @@ use anyhow::Result;
 use super::{Error, Limits};
 use crate::output::{Output, human_size};
 use crate::pack::{self, Reusable, Streamed};
+use crate::sandbox::Cancel;
 use crate::slug::{self, Share, Sizes};
 use crate::store::{BlobWriter, Store};
 
@@ -20,13 +21,33 @@ pub struct Last {
 }
 
 /// A slug and its manifest on their way into the store.
-pub(super) type Packed = Streamed<BlobWriter, BlobWriter>;
+pub(super) type Packed = Streamed<Stoppable, BlobWriter>;
+
+/// Takes a slug for as long as it is wanted: a pack ends with its writer.
+pub(super) struct Stoppable {
+    pub blob: BlobWriter,
+    cancel: Cancel,
+}
+
+impl Write for Stoppable {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other("the build was cancelled"));
+        }
+        self.blob.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.blob.flush()
+    }
+}
 
 /// Packs the tree of an app; nothing is in the store yet. Members are copied from `slugs`.
 pub(super) fn pack_app<'a>(
     app: &Path,
     slugs: impl Iterator<Item = &'a Last>,
     store: &Store,
+    cancel: &Cancel,
 ) -> Result<Packed> {
     let mut reusable = Reusable::default();
     for slug in slugs {
@@ -39,7 +60,9 @@ pub(super) fn pack_app<'a>(
         reusable: Some(&reusable),
         ..pack::Options::default()
     };
-    let (slug, manifest) = (store.writer()?, store.writer()?);
+    let (blob, manifest) = (store.writer()?, store.writer()?);
+    let cancel = cancel.clone();
+    let slug = Stoppable { blob, cancel };
     Ok(pack::pack_streamed(app, slug, manifest, &options)?)
 }
 

@@ -45,7 +45,7 @@ impl Platform {
         release: &ReleaseRow,
         out: &mut Output<'_>,
     ) -> io::Result<bool> {
-        let mut heard = out.line("Running release command...");
+        let mut heard = out.line("Running release command....");
         let passed = self.pass_phase(app, release, &mut |line| {
             if heard.is_ok() {
                 heard = out.line(line);

@@ -207,6 +207,11 @@ impl Platform {
             Ok(Moved::NotYet) => Err(Refused),
             Err(error) => {
                 self.fail_build(&build, &error, &mut out);
+                // Source: facts on Heroku's builds, §1.5. The pusher may be gone.
+                let rejected = format!("!\tPush rejected to {}.", release.app.name);
+                for line in ["Verifying deploy...", "", &rejected] {
+                    let _ = out.line(line);
+                }
                 Err(Refused)
             }
         }

@@ -8,6 +8,7 @@ use gix::ObjectId;
 
 use super::Platform;
 use super::ledger::{Intent, RefCommand};
+use crate::compile::cache;
 use crate::fault::Step;
 use crate::output::{Blame, Failure};
 use crate::receive::{self, Command, Quarantine};
@@ -28,6 +29,9 @@ impl Platform {
             .map(|intent| intent.quarantine.as_str())
             .collect::<Vec<_>>();
         for app in self.ledger.apps()? {
+            if let Err(error) = cache::sweep(&self.data.cache(&app.id)) {
+                tracing::warn!(app = %app.name, %error, "a half-saved cache stays behind");
+            }
             let repository = self.data.repository(&app.id);
             if repository.is_dir()
                 && let Err(error) = receive::sweep(&repository, &keep)

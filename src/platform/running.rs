@@ -306,7 +306,7 @@ impl Platform {
         out.detail(&format!("Released {}", release.version))?;
         self.tell_release(app, release);
         if release.owes_phase {
-            out.problem("Release command declared: this release will not be available until it has succeeded.")?;
+            out.problem("Release command declared: this new release will not be available until the command succeeds.")?;
             if !self.show_phase(app, release, out)? {
                 return Ok(());
             }

@@ -571,8 +571,8 @@ fn the_release_command_runs_first_and_its_failure_keeps_what_ran() {
     let order = [
         "-----> Launching...",
         "Released v3",
-        "!     Release command declared",
-        "Running release command...",
+        "!     Release command declared: this new release will not be available until the command succeeds.",
+        "Running release command....",
         "migrating to one as release.",
         "Waiting for release.... done.",
         "http://hello.localhost:",

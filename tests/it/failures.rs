@@ -11,7 +11,7 @@ use crate::site::{Ran, Repository, Site, eventually, files_below};
 
 /// No ref, no object, no slug of the app; git finds the repository in order.
 #[track_caller]
-fn assert_nothing_left(site: &Site, name: &str) {
+pub fn assert_nothing_left(site: &Site, name: &str) {
     let bare = site.bare(name);
     let refs = site
         .command(Path::new("git"))

@@ -12,6 +12,11 @@
 
 mod api;
 mod attack;
+mod build_caches;
+mod build_ends;
+mod build_output;
+mod buildpack_contract;
+mod buildpack_sources;
 mod buildpacks;
 mod cli;
 mod digests;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -46,8 +46,19 @@ impl Origin {
         Self { dir, url, requests }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.url.trim_start_matches("http://").parse().unwrap()
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.url)
+    }
+
+    /// Answers requests for `path` with a redirection.
+    pub fn redirect(&self, path: &str, location: &str) {
+        let file = self.path(&format!("{path}.location"));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, location).unwrap();
     }
 
     pub fn requests(&self) -> usize {
@@ -127,6 +138,15 @@ fn answer(root: &Path, stream: TcpStream) -> std::io::Result<()> {
     };
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let file = root.join(path.trim_start_matches('/'));
+    if let Ok(location) = fs::read_to_string(format!("{}.location", file.display())) {
+        // A repository's URL stays one.
+        let rest = query.is_empty().then(String::new);
+        let rest = rest.unwrap_or_else(|| format!("?{query}"));
+        return write!(
+            stream,
+            "HTTP/1.0 302 Found\r\nLocation: {location}{rest}\r\nContent-Length: 0\r\n\r\n"
+        );
+    }
     if file.is_file() {
         let bytes = fs::read(file)?;
         write!(

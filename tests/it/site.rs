@@ -50,8 +50,13 @@ impl Site {
 
     /// A site whose server may fetch from this machine.
     pub fn that_fetches_from_loopback() -> Self {
+        Self::with_env(&[("SLUGLINE_NETWORK_ALLOW", "127.0.0.1")])
+    }
+
+    /// A site whose server has this environment besides.
+    pub fn with_env(env: &[(&str, &str)]) -> Self {
         let mut site = Self::without_server();
-        let listens = site.try_start(&[], &[("SLUGLINE_NETWORK_ALLOW", "127.0.0.1")]);
+        let listens = site.try_start(&[], env);
         assert!(listens, "no server: {}", site.server_log());
         site
     }
@@ -522,6 +527,19 @@ fn is_range(text: &str) -> bool {
     let hex = |text: &str| text.len() >= 7 && text.bytes().all(|b| b.is_ascii_hexdigit());
     text.split_once("..")
         .is_some_and(|(old, new)| hex(old) && hex(new.trim_start_matches('.')))
+}
+
+/// Builds with `slugline build`, buildpacks in order; gives what it said.
+pub fn build(site: &Site, app: &Repository<'_>, arguments: &[&str]) -> Ran {
+    let out = site.path("slug.tgz");
+    let mut all = vec![
+        "build",
+        app.dir.to_str().unwrap(),
+        "--output",
+        out.to_str().unwrap(),
+    ];
+    all.extend(arguments);
+    site.slugline(&all)
 }
 
 /// All files below a directory, sorted.

@@ -118,3 +118,61 @@ fn a_failed_push_says_what_heroku_says() {
         ],
     );
 }
+
+#[test]
+fn a_build_over_its_time_says_what_heroku_says() {
+    let site = Site::with_env(&[("SLUGLINE_BUILD_TIMEOUT_SECONDS", "2")]);
+    let app = site.app("hello", "inline_shell");
+    app.write("bin/compile", "#!/bin/sh\necho begun; sleep 600\n");
+    app.commit("Slow");
+    app.slugline(&["buildpacks:set", "inline"]).success();
+    in_order(
+        &lines(&app.push().failure(1).stderr),
+        &[
+            "-----> Shell app detected",
+            "begun",
+            "-----> Timed out running buildpack Shell",
+            " !     Timed out compiling Shell app (1 minutes)",
+            " !     Push failed",
+            "Verifying deploy...",
+            "",
+            "!\tPush rejected to hello.",
+        ],
+    );
+}
+
+#[test]
+fn a_slug_that_is_too_large_says_what_heroku_says() {
+    let site = Site::with_env(&[
+        ("SLUGLINE_SLUG_LIMIT_BYTES", "2500000"),
+        ("SLUGLINE_SLUG_WARNING_BYTES", "1100000"),
+    ]);
+    let app = site.app("hello", "inline_shell");
+    app.slugline(&["buildpacks:set", "inline"]).success();
+    let push = |bytes: u64| {
+        let script = format!("#!/bin/sh\nhead -c {bytes} /dev/urandom >\"$1/data\"\n");
+        app.write("bin/compile", &script);
+        app.commit("Data");
+        app.push()
+    };
+    in_order(
+        &lines(&push(2_000_000).success().stderr),
+        &[
+            "-----> Compressing...",
+            "       Done: 2.0M",
+            " !     Warning: Your slug size (2.0M) exceeds our soft limit (1.1M) which may affect boot time.",
+            "-----> Launching...",
+        ],
+    );
+    in_order(
+        &lines(&push(4_000_000).failure(1).stderr),
+        &[
+            "-----> Compressing...",
+            " !     Compiled slug size: 3.9M is too large (max is 2.4M).",
+            " !     Push failed",
+            "Verifying deploy...",
+            "",
+            "!\tPush rejected to hello.",
+        ],
+    );
+}

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on panics, and its site is its environment"
 )]
 
+mod builds;
 mod dynos;
 mod floods;
 mod receiver_load;

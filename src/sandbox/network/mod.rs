@@ -29,7 +29,7 @@ pub use upstream::Upstream;
 pub struct Gate {
     address: SocketAddr,
     traffic: Traffic,
-    _proxy: proxy::Proxy,
+    proxy: Option<proxy::Proxy>,
 }
 
 impl Gate {
@@ -42,7 +42,11 @@ impl Gate {
         let (address, traffic) = (listener.local_addr()?, Traffic::default());
         Ok(Self {
             address,
-            _proxy: proxy::Proxy::serve(move || Ok(Some(listener)), rules, traffic.clone()),
+            proxy: Some(proxy::Proxy::serve(
+                move || Ok(Some(listener)),
+                rules,
+                traffic.clone(),
+            )),
             traffic,
         })
     }
@@ -50,6 +54,11 @@ impl Gate {
     /// Its URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Closes it with all connections that go through it.
+    pub fn close(&mut self) {
+        self.proxy = None;
     }
 
     /// Whom it has not connected to, and why.
