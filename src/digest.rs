@@ -2,14 +2,16 @@
 //!
 //! [`Hashing`] digests what passes through it, so that nothing is read twice for its digest.
 
-mod input;
+mod continuing;
+mod piece;
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-pub use input::{InputDigest, InputHasher};
+pub use continuing::{Continuing, State};
+pub use piece::{PieceDigest, PieceHasher};
 use sha2::{Digest as _, Sha256};
 
 /// The sha256 digest of a run of bytes.
@@ -21,6 +23,13 @@ pub struct Digest([u8; 32]);
 #[error("{text:?} is no digest of the form sha256:<64 hex digits>")]
 pub struct ParseError {
     pub text: String,
+}
+
+impl ParseError {
+    fn of(text: &str) -> Self {
+        let text = text.chars().take(100).collect();
+        Self { text }
+    }
 }
 
 impl Digest {
@@ -93,9 +102,7 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let bytes = text.strip_prefix("sha256:").and_then(parse_hex);
-        bytes.map(Self).ok_or_else(|| ParseError {
-            text: text.chars().take(100).collect(),
-        })
+        bytes.map(Self).ok_or_else(|| ParseError::of(text))
     }
 }
 

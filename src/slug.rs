@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use breakdown::{Share, Sizes};
 pub use diff::{Change, diff};
 pub use manifest::{
-    Entry, EntryKind, Manifest, ManifestWriter, Member, Span, Summary, read, read_digests,
+    Entry, EntryKind, Manifest, ManifestWriter, Member, Span, States, Summary, read, read_digests,
 };
 
 use crate::app::Layout;

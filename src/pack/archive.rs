@@ -60,6 +60,11 @@ impl<R: Read> Archive<R> {
         }
     }
 
+    /// What the tar is read from.
+    pub fn inner(&self) -> &R {
+        &self.tar
+    }
+
     /// What the tar is read from; all of it has been read once [`Archive::next`] gave `None`.
     pub fn into_inner(self) -> R {
         self.tar
@@ -120,9 +125,19 @@ impl<R: Read> Archive<R> {
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let most = usize::try_from(self.content).unwrap_or(usize::MAX);
         let most = most.min(buffer.len());
-        self.fill(&mut buffer[..most])?;
-        self.content -= most as u64;
-        Ok(most)
+        if most == 0 {
+            return Ok(0);
+        }
+        let n = loop {
+            match self.tar.read(&mut buffer[..most]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) => return Err(Error::ReadSlug(io::ErrorKind::UnexpectedEof.into())),
+                result => break result.map_err(Error::ReadSlug)?,
+            }
+        };
+        self.content -= n as u64;
+        self.count(n as u64)?;
+        Ok(n)
     }
 
     /// Checks a header and opens its content.

@@ -13,11 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::plan::{self, Job};
+use super::reuse::Origin;
 use super::walk::Skipped;
 use super::work::{Content, Done, Slot, Worker};
 use super::{Error, Options};
-use crate::digest::Hashing;
-use crate::slug::{Entry, EntryKind, Member, Span, Summary, escape};
+use crate::digest::Continuing;
+use crate::slug::{Entry, EntryKind, Member, Span, States, Summary, escape};
 
 /// Slots in addition to one a worker, so that nobody waits for the collector's writes.
 const SPARE_SLOTS: usize = 4;
@@ -69,7 +70,7 @@ pub fn run<W: Write>(
     })
 }
 
-type Numbered = (u64, Job);
+type Numbered = (usize, Job);
 type Queue = Mutex<(Receiver<Slot>, Receiver<Numbered>)>;
 
 fn walk(dir: &Path, options: &Options<'_>, jobs: &SyncSender<Numbered>) -> Vec<Skipped> {
@@ -84,7 +85,7 @@ fn work(
     dir: &Path,
     options: &Options<'_>,
     queue: &Queue,
-    done: &Sender<(u64, Result<Done, Error>)>,
+    done: &Sender<(usize, Result<Done, Error>)>,
 ) {
     let mut worker = Worker::new(dir, options.level, options.reusable);
     loop {
@@ -94,7 +95,7 @@ fn work(
             let Ok(job) = queue.1.recv() else { return };
             (slot, job)
         };
-        if done.send((number, worker.work(job, slot))).is_err() {
+        if done.send((number, worker.work(number, job, slot))).is_err() {
             return;
         }
     }
@@ -102,11 +103,15 @@ fn work(
 
 /// Puts members in their order, digests and writes them.
 struct Collector<W, F> {
-    out: Hashing<W>,
-    /// Digests the tar.
-    tar: Hashing<io::Sink>,
+    out: W,
+    slug: Continuing,
+    tar: Continuing,
+    /// The slug that starts with the same members, as far as one does.
+    same_start: Option<usize>,
     /// Digests the large file whose pieces come now.
-    file: Hashing<io::Sink>,
+    file: Continuing,
+    /// The slug that has that file's first pieces too, and the place of its first there.
+    same_file: Option<(usize, usize)>,
     members: Vec<Member>,
     copied_members: u64,
     each: F,
@@ -116,9 +121,12 @@ struct Collector<W, F> {
 impl<W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<W, F> {
     fn new(out: W, each: F, slots: Sender<Slot>) -> Self {
         Self {
-            out: Hashing::new(out),
-            tar: Hashing::new(io::sink()),
-            file: Hashing::new(io::sink()),
+            out,
+            slug: Continuing::default(),
+            tar: Continuing::default(),
+            same_start: None,
+            file: Continuing::default(),
+            same_file: None,
             members: Vec::new(),
             copied_members: 0,
             each,
@@ -126,7 +134,10 @@ impl<W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<W, F> {
         }
     }
 
-    fn collect(mut self, done: &Receiver<(u64, Result<Done, Error>)>) -> Result<Written<W>, Error> {
+    fn collect(
+        mut self,
+        done: &Receiver<(usize, Result<Done, Error>)>,
+    ) -> Result<Written<W>, Error> {
         let mut early = BTreeMap::new();
         let mut next = 0;
         loop {
@@ -149,40 +160,56 @@ impl<W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<W, F> {
             slot,
             digest,
             input,
-            ..
+            copied,
+            content,
         } = done;
-        let place = self.members.len() as u64;
+        let place = self.members.len();
+        self.copied_members += u64::from(copied.is_some());
+        let offset = self.slug.seen_bytes();
+        self.out.write_all(&slot.gzip).map_err(Error::WriteSlug)?;
+        self.same_start = copied
+            .filter(|from| {
+                from.place == place && (place == 0 || self.same_start == Some(from.slug))
+            })
+            .map(|from| from.slug);
+        if let (Some(from), Some(_)) = (copied, self.same_start) {
+            self.slug.see_known(&slot.gzip, from.states.slug);
+            self.tar.see_known(&slot.tar, from.states.tar);
+        } else {
+            self.slug.see(&slot.gzip);
+            self.tar.see(&slot.tar);
+        }
+        if let Content::Piece { number, bytes, .. } = &content {
+            self.piece(*number, &slot.tar[bytes.clone()], copied);
+        }
         self.members.push(Member {
-            offset: self.out.seen_bytes(),
+            offset,
             size_bytes: slot.gzip.len() as u64,
             tar_bytes: slot.tar.len() as u64,
             digest,
             input,
+            states: States {
+                slug: self.slug.state(),
+                tar: self.tar.state(),
+                file: matches!(content, Content::Piece { .. }).then(|| self.file.state()),
+            },
         });
-        self.copied_members += u64::from(done.copied);
-        self.out.write_all(&slot.gzip).map_err(Error::WriteSlug)?;
-        self.tar.see(&slot.tar);
+        let place = place as u64;
         let mut last = false;
-        match done.content {
+        match content {
             Content::End => last = true,
             Content::Entries(entries) => {
                 for (path, kind) in entries {
                     self.entry(path, kind, Span(place, place))?;
                 }
             }
-            Content::Piece {
-                file,
-                number,
-                bytes,
-            } => {
-                self.file.see(&slot.tar[bytes]);
+            Content::Piece { file, number, .. } => {
                 if number + 1 == file.pieces() {
                     file.check()?;
-                    let content = std::mem::replace(&mut self.file, Hashing::new(io::sink()));
                     let kind = EntryKind::File {
                         executable: file.stamp.executable,
                         size_bytes: file.stamp.size_bytes,
-                        digest: content.digest(),
+                        digest: std::mem::take(&mut self.file).digest(),
                     };
                     self.entry(escape(&file.path), kind, Span(place - number, place))?;
                 }
@@ -191,6 +218,23 @@ impl<W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<W, F> {
         // Workers may be gone already, at the end.
         let _ = self.slots.send(slot);
         Ok(last)
+    }
+
+    /// Digests a piece of a large file. A slug that has its first member has its header and so as
+    /// many pieces of the same file, one after the other.
+    fn piece(&mut self, number: u64, bytes: &[u8], copied: Option<Origin>) {
+        if number == 0 {
+            self.same_file = copied.map(|from| (from.slug, from.place));
+        }
+        let known = copied.filter(|from| {
+            self.same_file.is_some_and(|(slug, first)| {
+                from.slug == slug && from.place as u64 == first as u64 + number
+            })
+        });
+        match known.and_then(|from| from.states.file) {
+            Some(state) => self.file.see_known(bytes, state),
+            None => self.file.see(bytes),
+        }
     }
 
     fn entry(&mut self, path: String, kind: EntryKind, members: Span) -> Result<(), Error> {
@@ -202,18 +246,16 @@ impl<W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<W, F> {
         (self.each)(entry).map_err(Error::WriteSlug)
     }
 
-    fn finish(self) -> Result<Written<W>, Error> {
-        let (mut out, digest, size_bytes) = self.out.finish();
-        out.flush().map_err(Error::WriteSlug)?;
-        let (_, diff_id, tar_bytes) = self.tar.finish();
+    fn finish(mut self) -> Result<Written<W>, Error> {
+        self.out.flush().map_err(Error::WriteSlug)?;
         Ok(Written {
-            out,
+            out: self.out,
             members: self.members,
             summary: Summary {
-                digest,
-                diff_id,
-                size_bytes,
-                tar_bytes,
+                size_bytes: self.slug.seen_bytes(),
+                digest: self.slug.digest(),
+                tar_bytes: self.tar.seen_bytes(),
+                diff_id: self.tar.digest(),
             },
             copied_members: self.copied_members,
             skipped: Vec::new(),

@@ -11,15 +11,15 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::{Level, gzip};
-use crate::digest::{Digest, InputDigest};
-use crate::slug::{self, FORMAT, Member, Span};
+use crate::digest::{Digest, PieceDigest};
+use crate::slug::{self, FORMAT, Member, Span, States};
 
 /// Slugs to copy members from.
 #[derive(Default)]
 pub struct Reusable {
     slugs: Vec<Slug>,
     /// Which slug has a member of that input, and its place there.
-    places: HashMap<InputDigest, (usize, usize)>,
+    places: HashMap<PieceDigest, (usize, usize)>,
 }
 
 struct Slug {
@@ -33,9 +33,21 @@ struct Slug {
 
 /// A member that was copied.
 pub struct Copied<'a> {
-    pub digest: Digest,
+    pub digest: PieceDigest,
     /// Of the files in it, in their order; none where it is a piece of one.
     pub files: &'a [Digest],
+    pub from: Origin,
+}
+
+/// Where a member was copied from.
+#[derive(Clone, Copy)]
+pub struct Origin {
+    /// Which slug.
+    pub slug: usize,
+    /// The member's place there.
+    pub place: usize,
+    /// How the digests stand there after it.
+    pub states: States,
 }
 
 impl Reusable {
@@ -72,15 +84,21 @@ impl Reusable {
         Ok(())
     }
 
-    /// Reads the member of that input into `out`, if there is one that is whole and of that level.
+    /// Reads the member of that input into `out`, if there is one that is whole and of that level;
+    /// of several the one that has the same place.
     pub(super) fn copy(
         &self,
-        input: &InputDigest,
+        place: usize,
+        input: &PieceDigest,
         tar_bytes: usize,
         level: Level,
         out: &mut Vec<u8>,
     ) -> Option<Copied<'_>> {
-        let (number, place) = *self.places.get(input)?;
+        let first = self.slugs.first()?.members.get(place);
+        let (number, place) = match first {
+            Some(member) if member.input == *input => (0, place),
+            _ => *self.places.get(input)?,
+        };
         let slug = &self.slugs[number];
         let member = &slug.members[place];
         // Stored members are a little larger than what they hold.
@@ -90,10 +108,15 @@ impl Reusable {
         }
         out.resize(usize::try_from(member.size_bytes).ok()?, 0);
         slug.file.read_exact_at(out, member.offset).ok()?;
-        let whole = gzip::is_of_level(out, level) && Digest::of(out) == member.digest;
+        let whole = gzip::is_of_level(out, level) && PieceDigest::of(out) == member.digest;
         whole.then(|| Copied {
             digest: member.digest,
             files: (slug.in_member.get(&place)).map_or(&[], |range| &slug.files[range.clone()]),
+            from: Origin {
+                slug: number,
+                place,
+                states: member.states,
+            },
         })
     }
 }

@@ -5,8 +5,8 @@ use std::io::{self, BufRead, Read};
 use flate2::bufread::GzDecoder;
 
 use super::CHUNK_BYTES;
-use crate::digest::{Digest, Hashing, InputHasher};
-use crate::slug::Member;
+use crate::digest::{Continuing, Digest, PieceHasher};
+use crate::slug::{Member, States};
 
 /// Decompresses a slug and remembers its members.
 ///
@@ -24,9 +24,9 @@ pub struct Source<R> {
     /// Of the slug, before the current member.
     offset: u64,
     /// Of the tar.
-    tar: Hashing<io::Sink>,
+    tar: Continuing,
     /// Of the current member's piece of it.
-    input: InputHasher,
+    input: PieceHasher,
 }
 
 /// What was read, all of it.
@@ -47,22 +47,26 @@ impl<R: Read> Source<R> {
             most_members,
             tar_bytes: 0,
             offset: 0,
-            tar: Hashing::new(io::sink()),
-            input: InputHasher::default(),
+            tar: Continuing::default(),
+            input: PieceHasher::default(),
         }
     }
 
     /// What was read; its end must have been reached.
     pub fn finish(self) -> Option<Whole> {
         let compressed = self.decoder?.into_inner();
-        let (diff_id, tar_bytes) = (self.tar.digest(), self.tar.seen_bytes());
         Some(Whole {
             members: self.members,
-            digest: compressed.slug.digest(),
-            diff_id,
             size_bytes: compressed.slug.seen_bytes(),
-            tar_bytes,
+            digest: compressed.slug.digest(),
+            tar_bytes: self.tar.seen_bytes(),
+            diff_id: self.tar.digest(),
         })
+    }
+
+    /// How many members were read to their end.
+    pub fn members(&self) -> usize {
+        self.members.len()
     }
 
     /// Ends the current member and opens the next one, if there is one.
@@ -74,8 +78,13 @@ impl<R: Read> Source<R> {
             offset: self.offset,
             size_bytes: end - self.offset,
             tar_bytes: self.tar_bytes,
-            digest: compressed.end_member(),
+            digest: compressed.member.take(),
             input: self.input.take(),
+            states: States {
+                slug: compressed.slug.state(),
+                tar: self.tar.state(),
+                file: None,
+            },
         });
         if self.members.len() as u64 > self.most_members {
             return Err(io::Error::new(
@@ -117,8 +126,8 @@ struct Compressed<R> {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    slug: Hashing<io::Sink>,
-    member: Hashing<io::Sink>,
+    slug: Continuing,
+    member: PieceHasher,
 }
 
 impl<R: Read> Compressed<R> {
@@ -128,14 +137,9 @@ impl<R: Read> Compressed<R> {
             buffer: vec![0; CHUNK_BYTES],
             start: 0,
             end: 0,
-            slug: Hashing::new(io::sink()),
-            member: Hashing::new(io::sink()),
+            slug: Continuing::default(),
+            member: PieceHasher::default(),
         }
-    }
-
-    /// The digest of the bytes taken since the last member's end.
-    fn end_member(&mut self) -> Digest {
-        std::mem::replace(&mut self.member, Hashing::new(io::sink())).digest()
     }
 }
 

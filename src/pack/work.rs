@@ -10,10 +10,10 @@ use std::sync::Arc;
 use super::cut::SPLIT_BYTES;
 use super::gzip::Encoder;
 use super::plan::{Job, Large, open_readable};
-use super::reuse::Reusable;
+use super::reuse::{Origin, Reusable};
 use super::walk::{self, Found, FoundKind, Stamp};
 use super::{Error, Level, tarball};
-use crate::digest::{Digest, InputDigest};
+use crate::digest::{Digest, PieceDigest};
 use crate::slug::{EntryKind, escape};
 
 /// The buffers of one job; used again and again.
@@ -29,11 +29,11 @@ pub struct Slot {
 pub struct Done {
     pub slot: Slot,
     /// Of the member.
-    pub digest: Digest,
+    pub digest: PieceDigest,
     /// Of its piece of the tar.
-    pub input: InputDigest,
-    /// Whether the member was copied.
-    pub copied: bool,
+    pub input: PieceDigest,
+    /// Where the member was copied from, if it was.
+    pub copied: Option<Origin>,
     pub content: Content,
 }
 
@@ -68,8 +68,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Does one job.
-    pub fn work(&mut self, job: Job, mut slot: Slot) -> Result<Done, Error> {
+    /// Does the job that makes the member at that place.
+    pub fn work(&mut self, place: usize, job: Job, mut slot: Slot) -> Result<Done, Error> {
         let Slot { tar, gzip } = &mut slot;
         tar.clear();
         let part = match job {
@@ -91,14 +91,14 @@ impl<'a> Worker<'a> {
             }
             Job::Failed(error) => return Err(error),
         };
-        let input = InputDigest::of(tar);
+        let input = PieceDigest::of(tar);
         let copied = self
             .reusable
-            .and_then(|slugs| slugs.copy(&input, tar.len(), self.level, gzip));
+            .and_then(|slugs| slugs.copy(place, &input, tar.len(), self.level, gzip));
         let digest = copied.as_ref().map_or_else(
             || {
                 self.encoder.encode(tar, gzip);
-                Digest::of(gzip)
+                PieceDigest::of(gzip)
             },
             |copied| copied.digest,
         );
@@ -112,7 +112,7 @@ impl<'a> Worker<'a> {
         Ok(Done {
             digest,
             input,
-            copied: copied.is_some(),
+            copied: copied.map(|copied| copied.from),
             content,
             slot,
         })
@@ -193,10 +193,9 @@ fn read_whole(full: PathBuf, stamp: Stamp, tar: &mut Vec<u8>) -> Result<(), Erro
     let size = usize::try_from(stamp.size_bytes).expect("a file of a group is small");
     let read = |tar: &mut Vec<u8>| -> io::Result<bool> {
         let mut file = open_readable(&full)?;
-        // One byte more, so that a file that has grown is found out.
-        tar.resize(start + size + 1, 0);
+        tar.resize(start + size, 0);
         let whole = fill(&mut file, &mut tar[start..])? == size;
-        tar.truncate(start + size);
+        // A file that has grown has another stamp.
         Ok(whole && Stamp::of(&file.metadata()?) == Some(stamp))
     };
     match read(tar) {

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, InputDigest};
+use crate::digest::{Digest, PieceDigest, State};
 
 /// What a slug is, as far as its bytes tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,9 +45,24 @@ pub struct Member {
     /// Of its piece of the tar.
     pub tar_bytes: u64,
     /// Of its compressed bytes.
-    pub digest: Digest,
+    pub digest: PieceDigest,
     /// Of its piece of the tar.
-    pub input: InputDigest,
+    pub input: PieceDigest,
+    /// After it.
+    pub states: States,
+}
+
+/// Where the sha256 digests of which a member is a part stand after it: another slug whose first
+/// members are the same continues there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct States {
+    /// Of the compressed bytes.
+    pub slug: State,
+    /// Of the tar inside.
+    pub tar: State,
+    /// Of the file that the member is a piece of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<State>,
 }
 
 /// The members that an entry is in, by their places from 0: the first and the last.
@@ -359,6 +374,7 @@ fn read_lines<E: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Continuing;
     use crate::slug::FORMAT;
 
     #[test]
@@ -393,8 +409,13 @@ mod tests {
                 offset: 0,
                 size_bytes: 1,
                 tar_bytes: 2,
-                digest,
-                input: InputDigest::of(b""),
+                digest: PieceDigest::of(b""),
+                input: PieceDigest::of(b""),
+                states: States {
+                    slug: Continuing::default().state(),
+                    tar: Continuing::default().state(),
+                    file: None,
+                },
             }],
             summary: Summary {
                 digest,
@@ -423,7 +444,7 @@ mod tests {
         {"path":"bin/web","type":"file","mode":"755","size_bytes":0,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","members":[0,1]},
         {"path":"current","type":"symlink","target":"bin","members":[1,1]}
         ],"members":[
-        {"offset":0,"size_bytes":1,"tar_bytes":2,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","input":"blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"}
+        {"offset":0,"size_bytes":1,"tar_bytes":2,"digest":"blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262","input":"blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262","states":{"slug":"6a09e667bb67ae853c6ef372a54ff53a510e527f9b05688c1f83d9ab5be0cd19","tar":"6a09e667bb67ae853c6ef372a54ff53a510e527f9b05688c1f83d9ab5be0cd19"}}
         ],"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","diff_id":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size_bytes":1,"tar_bytes":2}
         "#);
         for end in 0..json.len() {

@@ -146,3 +146,35 @@ fn what_is_no_manifest_is_refused() {
         assert!(reusable(text.as_bytes(), &before.out).is_err());
     }
 }
+
+#[test]
+fn digests_continue_whatever_has_changed() {
+    // Pieces that are alike, a file that is another's twin, and one that is mostly there.
+    let zeros = || vec![0; 3 << 20];
+    let large = noise(3_500_000);
+    let tree = Tree::from([
+        file("a", 0o644, zeros()),
+        file("b", 0o644, large.clone()),
+        file("c", 0o644, "small"),
+        file("d", 0o644, large.clone()),
+    ]);
+    let before = pack_after(&tree, Level::Small, None);
+    assert_eq!(compressed(&before, &tree), 0);
+    let changed = |path: &str, content: &[u8]| {
+        let mut tree = tree.clone();
+        tree.extend([file(path, 0o644, content)]);
+        tree
+    };
+    for at in [0, 1 << 20, (1 << 20) - 1, 2 << 20, 3_499_999] {
+        let mut content = large.clone();
+        content[at] ^= 1;
+        for path in ["b", "d"] {
+            assert_eq!(compressed(&before, &changed(path, &content)), 1, "{at}");
+        }
+    }
+    // The first pieces have gone, and the others follow another start.
+    assert_eq!(compressed(&before, &changed("a", b"now small")), 1);
+    assert_eq!(compressed(&before, &changed("a", &zeros()[..2 << 20])), 1);
+    let before = pack_after(&changed("0", b"first"), Level::Small, None);
+    assert_eq!(compressed(&before, &tree), 1);
+}

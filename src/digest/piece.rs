@@ -1,8 +1,8 @@
-//! The digest by which the input of an encoder is found again, written `blake3:<64 hex digits>`.
+//! The digest of a piece of a slug, packed or not, written `blake3:<64 hex digits>`.
 //!
 //! It is no address: blobs, entries and layers have the sha256 that other tools know. It is made of
-//! every byte of a slug's tar besides, and so it must cost nearly nothing: BLAKE3 is several times as
-//! fast, and as hard to find two inputs for.
+//! every byte of a slug and its tar besides, and so it must cost nearly nothing: BLAKE3 is several
+//! times as fast, and as hard to find two pieces for.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,9 +12,9 @@ use super::{ParseError, Parsed, hex, parse_hex};
 
 /// The BLAKE3 digest of a run of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InputDigest([u8; 32]);
+pub struct PieceDigest([u8; 32]);
 
-impl InputDigest {
+impl PieceDigest {
     /// Digests a run of bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
@@ -24,52 +24,50 @@ impl InputDigest {
 
 /// Digests bytes that come piece by piece.
 #[derive(Default)]
-pub struct InputHasher(blake3::Hasher);
+pub struct PieceHasher(blake3::Hasher);
 
-impl InputHasher {
+impl PieceHasher {
     /// Digests some more.
     pub fn see(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
     /// The digest of all that was seen since the last time.
-    pub fn take(&mut self) -> InputDigest {
-        let digest = InputDigest(*self.0.finalize().as_bytes());
+    pub fn take(&mut self) -> PieceDigest {
+        let digest = PieceDigest(*self.0.finalize().as_bytes());
         self.0.reset();
         digest
     }
 }
 
-impl fmt::Display for InputDigest {
+impl fmt::Display for PieceDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "blake3:{}", hex(&self.0))
     }
 }
 
-impl fmt::Debug for InputDigest {
+impl fmt::Debug for PieceDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl FromStr for InputDigest {
+impl FromStr for PieceDigest {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let bytes = text.strip_prefix("blake3:").and_then(parse_hex);
-        bytes.map(Self).ok_or_else(|| ParseError {
-            text: text.chars().take(100).collect(),
-        })
+        bytes.map(Self).ok_or_else(|| ParseError::of(text))
     }
 }
 
-impl serde::Serialize for InputDigest {
+impl serde::Serialize for PieceDigest {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> serde::Deserialize<'de> for InputDigest {
+impl<'de> serde::Deserialize<'de> for PieceDigest {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(Parsed(PhantomData))
     }
@@ -83,23 +81,23 @@ mod tests {
     fn is_written_as_it_is_read() {
         // Source: the test vectors of BLAKE3, the empty input.
         let empty = "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
-        assert_eq!(InputDigest::of(b"").to_string(), empty);
-        assert_eq!(empty.parse(), Ok(InputDigest::of(b"")));
+        assert_eq!(PieceDigest::of(b"").to_string(), empty);
+        assert_eq!(empty.parse(), Ok(PieceDigest::of(b"")));
         assert!(
             empty
                 .replace("blake3", "sha256")
-                .parse::<InputDigest>()
+                .parse::<PieceDigest>()
                 .is_err()
         );
-        assert!(empty[..70].parse::<InputDigest>().is_err());
+        assert!(empty[..70].parse::<PieceDigest>().is_err());
     }
 
     #[test]
     fn pieces_give_the_whole_s() {
-        let mut hasher = InputHasher::default();
+        let mut hasher = PieceHasher::default();
         hasher.see(b"sl");
         hasher.see(b"ug");
-        assert_eq!(hasher.take(), InputDigest::of(b"slug"));
-        assert_eq!(hasher.take(), InputDigest::of(b""));
+        assert_eq!(hasher.take(), PieceDigest::of(b"slug"));
+        assert_eq!(hasher.take(), PieceDigest::of(b""));
     }
 }
