@@ -52,10 +52,11 @@ impl Digest {
     }
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// Writes bytes as lower-case hex digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes
         .iter()
         .flat_map(|byte| {
@@ -68,19 +69,30 @@ pub fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// What each byte is as a lower-case hex digit; 255 where it is none. Manifests have very many.
+const NIBBLES: [u8; 256] = {
+    let mut nibbles = [255; 256];
+    let mut nibble = 0_u8;
+    while nibble < 16 {
+        nibbles[DIGITS[nibble as usize] as usize] = nibble;
+        nibble += 1;
+    }
+    nibbles
+};
+
 /// Reads 64 lower-case hex digits.
 fn parse_hex(digits: &str) -> Option<[u8; 32]> {
-    let nibble = |c: u8| match c {
-        b'0'..=b'9' => Some(c - b'0'),
-        b'a'..=b'f' => Some(c - b'a' + 10),
-        _ => None,
-    };
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
     let mut bytes = [0; 32];
-    if digits.len() != 2 * bytes.len() {
+    if pairs.len() != bytes.len() || !rest.is_empty() {
         return None;
     }
-    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
-        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        let (high, low) = (NIBBLES[usize::from(*high)], NIBBLES[usize::from(*low)]);
+        if (high | low) > 15 {
+            return None;
+        }
+        *byte = high << 4 | low;
     }
     Some(bytes)
 }

@@ -71,7 +71,7 @@ impl Continuing {
         let Known { tail, .. } = &mut self.known;
         let end = self.bytes + bytes.len() as u64;
         // At their places in the block that they are in.
-        let filled = block_part(end);
+        let filled = usize::from(block_part(end));
         let new = filled.min(bytes.len());
         tail[filled - new..filled].copy_from_slice(&bytes[bytes.len() - new..]);
         self.known.state = state;
@@ -99,8 +99,9 @@ impl Continuing {
 }
 
 /// How many bytes are in the block that is not full.
-fn block_part(bytes: u64) -> usize {
-    (bytes % BLOCK_BYTES as u64) as usize
+fn block_part(bytes: u64) -> u8 {
+    let [part, ..] = (bytes % BLOCK_BYTES as u64).to_le_bytes();
+    part
 }
 
 impl Known {
@@ -115,8 +116,8 @@ impl Known {
             .iter()
             .flat_map(|word| u32::from_be_bytes(*word).to_le_bytes())
             .chain((bytes / BLOCK_BYTES as u64).to_le_bytes())
-            .chain([part as u8])
-            .chain(self.tail[..part].iter().copied());
+            .chain([part])
+            .chain(self.tail[..usize::from(part)].iter().copied());
         for (place, byte) in places.zip(content) {
             *place = byte;
         }
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn continues_at_any_byte() {
-        let bytes: Vec<u8> = (0..300_u32).map(|n| (n * 7) as u8).collect();
+        let bytes: Vec<u8> = (0..300_u32).map(|n| (n * 7).to_le_bytes()[0]).collect();
         for first in 0..200 {
             for second in [0, 1, 5, 63, 64, 65, 100] {
                 let mut whole = Continuing::default();

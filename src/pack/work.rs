@@ -1,11 +1,18 @@
 //! One job: read its files, digest them, write its piece of the tar and compress that.
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+
+use rustix::buffer::spare_capacity;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::cut::SPLIT_BYTES;
 use super::gzip::Encoder;
@@ -129,6 +136,7 @@ impl<'a> Worker<'a> {
             tarball::directory(tar, b"");
         }
         let mut contents = Vec::new();
+        let mut parent = Parent::of(self.dir);
         for Found { path, kind } in found {
             match kind {
                 FoundKind::Directory => tarball::directory(tar, path),
@@ -136,7 +144,7 @@ impl<'a> Worker<'a> {
                 FoundKind::File(stamp) => {
                     tarball::file(tar, path, stamp.executable, stamp.size_bytes);
                     let start = tar.len();
-                    read_whole(walk::full_path(self.dir, path), *stamp, tar)?;
+                    read_whole(&mut parent, path, *stamp, tar)?;
                     contents.push(start..tar.len());
                     tarball::pad(tar, stamp.size_bytes);
                 }
@@ -187,36 +195,72 @@ fn entries(
     found.into_iter().map(entry).collect()
 }
 
-/// Appends a file's content, which must be what the walk has found until its last byte is read.
-fn read_whole(full: PathBuf, stamp: Stamp, tar: &mut Vec<u8>) -> Result<(), Error> {
-    let start = tar.len();
-    let size = usize::try_from(stamp.size_bytes).expect("a file of a group is small");
-    let read = |tar: &mut Vec<u8>| -> io::Result<bool> {
-        let mut file = open_readable(&full)?;
-        tar.resize(start + size, 0);
-        let whole = fill(&mut file, &mut tar[start..])? == size;
-        // A file that has grown has another stamp.
-        Ok(whole && Stamp::of(&file.metadata()?) == Some(stamp))
-    };
-    match read(tar) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Error::Changed { path: full }),
-        Err(source) => Err(Error::Read { path: full, source }),
+/// Opens files by the directory that they are in, which the kernel then need not look up for each.
+struct Parent<'a> {
+    dir: &'a Path,
+    /// The last one, and its path.
+    open: Option<(Vec<u8>, OwnedFd)>,
+}
+
+impl<'a> Parent<'a> {
+    fn of(dir: &'a Path) -> Self {
+        Self { dir, open: None }
+    }
+
+    fn open(&mut self, path: &[u8]) -> io::Result<File> {
+        let start = path.iter().rposition(|byte| *byte == b'/');
+        let (parent, name) = path.split_at(start.map_or(0, |slash| slash + 1));
+        let dir = match self.open.take() {
+            Some((last, dir)) if last == parent => dir,
+            _ => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                rustix::fs::open(walk::full_path(self.dir, parent), flags, Mode::empty())?
+            }
+        };
+        // Neither followed nor waited for, as in `open_readable`.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&dir, OsStr::from_bytes(name), flags, Mode::empty());
+        self.open = Some((parent.to_vec(), dir));
+        match file {
+            // Its owner may let himself.
+            Err(Errno::ACCESS) => open_readable(&walk::full_path(self.dir, path)),
+            file => Ok(file?.into()),
+        }
     }
 }
 
-/// Reads until the buffer is full or the file ends.
-fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+/// Appends a file's content, which must be what the walk has found until its last byte is read.
+fn read_whole(
+    parent: &mut Parent<'_>,
+    path: &[u8],
+    stamp: Stamp,
+    tar: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let size = usize::try_from(stamp.size_bytes).expect("a file of a group is small");
+    let dir = parent.dir;
+    let full = || walk::full_path(dir, path);
+    let mut read = || -> io::Result<bool> {
+        let file = parent.open(path)?;
+        let end = tar.len() + size;
+        tar.reserve(size);
+        while tar.len() < end {
+            // All that there is room for: a file that has grown shows it.
+            match rustix::io::read(&file, spare_capacity(tar)) {
+                Ok(0) => return Ok(false),
+                Err(Errno::INTR) | Ok(_) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
+        Ok(tar.len() == end && Stamp::of(&file.metadata()?) == Some(stamp))
+    };
+    match read() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::Changed { path: full() }),
+        Err(source) => Err(Error::Read {
+            path: full(),
+            source,
+        }),
     }
-    Ok(filled)
 }
 
 /// Appends a piece of a large file and says where in the tar its content is.
