@@ -128,6 +128,7 @@ pub(super) fn build(args: &Args, earlier: &Path) -> Result<(Built, PathBuf)> {
         last: Some(pipeline::Last {
             slug: args.output.clone(),
             manifest: beside(&args.output, "manifest.json"),
+            manifest_digest: None,
         }),
         others: Vec::new(),
         scratch: &scratch,

@@ -7,17 +7,21 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::{Error, Limits};
+use crate::digest::Digest;
 use crate::output::{Output, human_size};
 use crate::pack::{self, Reusable, Streamed};
 use crate::sandbox::Cancel;
 use crate::slug::{self, Share, Sizes};
-use crate::store::{BlobWriter, Store};
+use crate::store::{BlobWriter, Store, Verified};
 
 /// A slug on this machine: what is the same in it is copied from there.
 #[derive(Debug, Clone)]
 pub struct Last {
     pub slug: PathBuf,
     pub manifest: PathBuf,
+    /// Of the manifest, where somebody knows it. The new slug's digests are continued from what a
+    /// manifest says, so a damaged one must not be used.
+    pub manifest_digest: Option<Digest>,
 }
 
 /// A slug and its manifest on their way into the store.
@@ -67,8 +71,12 @@ pub(super) fn pack_app<'a>(
 }
 
 fn add(slug: &Last, reusable: &mut Reusable) -> io::Result<()> {
-    let manifest = BufReader::new(File::open(&slug.manifest)?);
-    reusable.add(manifest, File::open(&slug.slug)?)
+    let manifest = File::open(&slug.manifest)?;
+    let of_slug = File::open(&slug.slug)?;
+    match slug.manifest_digest {
+        Some(digest) => reusable.add(BufReader::new(Verified::new(manifest, digest)), of_slug),
+        None => reusable.add(BufReader::new(manifest), of_slug),
+    }
 }
 
 /// Says what is not in the slug, how large it is, and what makes it so where that is too much.
@@ -129,4 +137,39 @@ fn sizes(manifest: File) -> io::Result<Sizes> {
     let mut sizes = Sizes::default();
     slug::read(BufReader::new(manifest), |entry| sizes.add(&entry))?;
     Ok(sizes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_manifest_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = dir.path().join("app");
+        fs::create_dir(&app).unwrap();
+        fs::write(app.join("web"), "slug").unwrap();
+        let packed = pack::pack(&app, Vec::new()).unwrap();
+        let mut json = packed.manifest.json().into_bytes();
+        let last = Last {
+            slug: dir.path().join("slug.tgz"),
+            manifest: dir.path().join("slug.json"),
+            manifest_digest: Some(Digest::of(&json)),
+        };
+        fs::write(&last.slug, packed.out).unwrap();
+        fs::write(&last.manifest, &json).unwrap();
+        add(&last, &mut Reusable::default()).unwrap();
+
+        let at = json
+            .windows(6)
+            .position(|text| text == b"\"tar\":")
+            .unwrap()
+            + 7;
+        json[at] = if json[at] == b'0' { b'1' } else { b'0' };
+        fs::write(&last.manifest, &json).unwrap();
+        let error = add(&last, &mut Reusable::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
 }

@@ -132,6 +132,7 @@ impl Platform {
         let file = |(slug, manifest)| pipeline::Last {
             slug: self.store.path_of(&slug),
             manifest: self.store.path_of(&manifest),
+            manifest_digest: Some(manifest),
         };
         (last.map(file), others.map(file).collect())
     }

@@ -368,6 +368,10 @@ fn read_lines<E: DeserializeOwned>(
     }
     let rest = line.strip_prefix(b"],").ok_or(io::ErrorKind::InvalidData)?;
     let summary = serde_json::from_slice(&[b"{", rest].concat())?;
+    // Where what is read checks itself, it does so at its end.
+    if !json.fill_buf()?.is_empty() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
     Ok((format, members, summary))
 }
 

@@ -15,7 +15,9 @@ pub struct Verified {
 }
 
 impl Verified {
-    pub(super) fn new(file: File, digest: Digest) -> Self {
+    /// Reads a blob that is open already.
+    #[must_use]
+    pub fn new(file: File, digest: Digest) -> Self {
         Self {
             file: Hashing::new(file),
             digest,
