@@ -186,13 +186,15 @@ pub fn build(
             restore_cache(kept, root, &maker, &watch.cancel, out)?;
         }
         root.hand_over_renewed()?;
-        let _answering = begun.tools.start()?;
+        let _answering = begun.tools.start(root, &place.host)?;
         let done = run_buildpacks(chosen, &asking, out);
         name_refused(root, out)?;
         done
     })?;
     root.require_directories()?;
     place.require()?;
+    // Nothing runs inside from here on.
+    root.overlays().settle(&place.host, watch.cancel.flag())?;
     let process_types = discover(&compiled.defaults, &place.host, out)?;
 
     out.step("Compressing...")?;

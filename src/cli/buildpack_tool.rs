@@ -31,7 +31,20 @@ enum CacheCommand {
     /// Keep a directory as it is now under a key, whatever becomes of the build
     Save(CacheArgs),
     /// Make a directory as it was saved under a key; exit code 1 where nothing was
-    Restore(CacheArgs),
+    ///
+    /// A large tree is shown as an overlay where the kernel allows it: what is written to it stays
+    /// in the build. It is then a mount: it cannot be moved or removed itself, and links and
+    /// renames do not cross its border.
+    Restore(RestoreArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct RestoreArgs {
+    #[command(flatten)]
+    what: CacheArgs,
+    /// Never as an overlay
+    #[arg(long)]
+    copy: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,26 +97,45 @@ fn save(args: &CacheArgs) -> Result<ExitCode> {
     }
 }
 
-fn restore(args: &CacheArgs) -> Result<ExitCode> {
-    let key = args.key.clone();
-    let from = match tool::call(&socket(), Request::CacheRestore { key }, None)? {
-        Answer::Found { path } => PathBuf::from(path),
-        Answer::Missing => return Ok(ExitCode::from(1)),
-        other => return Err(refused(other).into()),
+fn restore(args: &RestoreArgs) -> Result<ExitCode> {
+    let RestoreArgs { what, copy } = args;
+    let (to, mut made) = (&what.path, Vec::new());
+    if let Ok(meta) = fs::symlink_metadata(to) {
+        let is_empty = meta.is_dir() && fs::read_dir(to).is_ok_and(|mut all| all.next().is_none());
+        if !is_empty {
+            return Err(ToolError::Exists { path: to.clone() }.into());
+        }
+    }
+    // What is not needed after all is not left behind.
+    for dir in to.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
+        if dir.exists() {
+            break;
+        }
+        made.push(dir);
+    }
+    fs::create_dir_all(to).with_context(|| to.display().to_string())?;
+    let over = fs::canonicalize(to).with_context(|| to.display().to_string())?;
+    let over = over.to_str().filter(|_| !copy).map(str::to_owned);
+    let key = what.key.clone();
+    let from = match tool::call(&socket(), Request::CacheRestore { key, over }, None) {
+        Ok(Answer::Found { path }) => PathBuf::from(path),
+        Ok(Answer::Laid) => return Ok(ExitCode::SUCCESS),
+        other => {
+            for dir in made {
+                fs::remove_dir(dir).with_context(|| dir.display().to_string())?;
+            }
+            return match other? {
+                Answer::Missing => Ok(ExitCode::from(1)),
+                other => Err(refused(other).into()),
+            };
+        }
     };
-    let to = &args.path;
-    if fs::symlink_metadata(to).is_ok() && fs::remove_dir(to).is_err() {
-        return Err(ToolError::Exists { path: to.clone() }.into());
-    }
-    if let Some(parent) = to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
-    }
     // Under its own name only once it is whole.
     let mut part = to.as_os_str().to_owned();
     part.push(".slugline-part");
     let part = PathBuf::from(part);
     crate::sandbox::remove_tree(&part).with_context(|| part.display().to_string())?;
-    copy(&from, &part)?;
+    copy_tree(&from, &part)?;
     fs::rename(&part, to).with_context(|| to.display().to_string())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -117,7 +149,7 @@ fn refused(answer: Answer) -> ToolError {
 }
 
 /// Copies a tree with its modes and times; where the file system can share blocks, it does.
-fn copy(from: &Path, to: &Path) -> Result<()> {
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir(to).with_context(|| to.display().to_string())?;
     for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
         let entry = entry.with_context(|| from.display().to_string())?;
@@ -132,7 +164,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
             File::open(&dest)?.set_times(times)
         };
         if entry.file_type()?.is_dir() {
-            copy(&source, &dest)?;
+            copy_tree(&source, &dest)?;
         } else {
             copied().with_context(|| dest.display().to_string())?;
         }

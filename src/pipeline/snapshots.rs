@@ -1,7 +1,7 @@
 //! Trees that buildpacks have saved for later builds of the same app.
 //!
-//! Each is kept once, by the digest of its content, and never changed: a build sees them read-only
-//! and copies what it wants. A key names one for one stack and architecture. They are there as soon
+//! Each is kept once, by the digest of its content, and never changed: a build sees them read-only,
+//! and copies what it wants, or has it under a writable layer. A key names one for one stack and architecture. They are there as soon
 //! as they are saved, whatever becomes of the build; what is old or too much goes when a build ends.
 
 use std::collections::HashSet;
@@ -33,6 +33,18 @@ struct Named {
     key: String,
     digest: Digest,
     bytes: u64,
+    #[serde(default)]
+    files: usize,
+}
+
+/// A kept tree.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub tree: PathBuf,
+    /// Its name among the trees.
+    pub name: String,
+    /// Files and symlinks.
+    pub files: usize,
 }
 
 /// The snapshots of one app, for builds on one stack.
@@ -63,19 +75,19 @@ impl Snapshots {
         self.dir.join("trees")
     }
 
-    /// Finds what a key stands for; `inside` is where a build sees the trees.
-    pub fn find(&self, key: &Key, inside: &str) -> Answer {
+    /// Finds what a key stands for.
+    pub fn find(&self, key: &Key) -> Option<Found> {
         let path = self.name(key);
-        let Some(named) = read(&path).filter(|named| self.tree(&named.digest).is_dir()) else {
-            return Answer::Missing;
-        };
+        let named = read(&path).filter(|named| self.tree(&named.digest).is_dir())?;
         // It was used now: others go before it.
         if let Err(error) = self.note(&path, &named) {
             tracing::warn!(%error, "a snapshot's last use is not noted");
         }
-        Answer::Found {
-            path: format!("{inside}/{}", named.digest.hex()),
-        }
+        Some(Found {
+            tree: self.tree(&named.digest),
+            name: named.digest.hex(),
+            files: named.files,
+        })
     }
 
     /// Keeps a tar's tree under a key, in place of what was there.
@@ -106,6 +118,7 @@ impl Snapshots {
             key: key.to_string(),
             digest: whole.digest,
             bytes: whole.bytes,
+            files: whole.files,
         };
         self.note(&self.name(key), &named)?;
         Ok(whole.digest)
@@ -186,13 +199,7 @@ mod tests {
     }
 
     fn found(snapshots: &Snapshots, name: &str) -> Option<PathBuf> {
-        match snapshots.find(&key(name), "in") {
-            Answer::Found { path } => {
-                Some(snapshots.trees().join(path.strip_prefix("in/").unwrap()))
-            }
-            Answer::Missing => None,
-            other => panic!("{other:?}"),
-        }
+        snapshots.find(&key(name)).map(|found| found.tree)
     }
 
     #[test]

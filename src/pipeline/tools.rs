@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::snapshots::Snapshots;
 use crate::sandbox::{Root, Sandbox, TOOL_DIR};
 use crate::stack::Stack;
-use crate::tool::{Request, Server};
+use crate::tool::{Answer, Request, Server};
 
 /// What a build's requests are answered with.
 pub(super) struct Tools {
@@ -42,12 +42,31 @@ impl Tools {
         })
     }
 
-    /// Answers from now on, until what it gives is dropped.
-    pub fn start(&self) -> Result<Server> {
+    /// Answers from now on, until what it gives is dropped. In `build_dir`, a directory of the root
+    /// as the server sees it, snapshots can be shown without being copied.
+    pub fn start(&self, root: &Root, build_dir: &Path) -> Result<Server> {
         let own = self.snapshots.clone();
-        let inside = format!("{TOOL_DIR}/{SNAPSHOTS}");
+        let (overlays, build_dir) = (root.overlays().clone(), build_dir.to_owned());
         let handler = move |request, body: &mut dyn Read| match request {
-            Request::CacheRestore { key } => own.find(&key, &inside),
+            Request::CacheRestore { key, over } => {
+                let Some(found) = own.find(&key) else {
+                    return Answer::Missing;
+                };
+                let over = over.filter(|_| found.files >= OVERLAY_FILES);
+                let inside = Path::new(TOOL_DIR).join(SNAPSHOTS).join(&found.name);
+                let lay = |at: String| {
+                    overlays.lay((&found.tree, found.files), &inside, at.as_ref(), &build_dir)
+                };
+                match over.map(lay).transpose() {
+                    Ok(Some(true)) => Answer::Laid,
+                    Ok(_) => Answer::Found {
+                        path: inside.display().to_string(),
+                    },
+                    Err(error) => Answer::Refused {
+                        message: format!("{:#}", anyhow::Error::new(error)),
+                    },
+                }
+            }
             Request::CacheSave { key } => own.save(&key, body),
         };
         Server::start(&self.dir, Arc::new(handler)).context("listening for the build")
@@ -63,6 +82,10 @@ impl Drop for Tools {
 }
 
 const SNAPSHOTS: &str = "snapshots";
+
+/// From how many files on a snapshot is shown as an overlay: for fewer, a copy takes a fraction of a
+/// second, and has no border that links and renames cannot cross.
+const OVERLAY_FILES: usize = 5000;
 
 /// Runs the binary with the libraries that it was started with, on a stack that may have others.
 const STARTER: &str =

@@ -29,12 +29,8 @@ impl Base {
             Level::Root => Outer::claim_first(owner).map_err(Error::io(dir))?,
             Level::Namespaces | Level::Landlock | Level::Off => Outer::default(),
         };
-        if let Some(id) = outer.id.filter(|id| *id != owner) {
-            for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
-                chown_tree(&entry.map_err(Error::io(dir))?.path(), id)?;
-            }
-            // Last: a tree whose own owner is right is right all through.
-            lchown(dir, Some(id), Some(id)).map_err(Error::io(dir))?;
+        if let Some(id) = outer.id {
+            adopt(dir, id)?;
         }
         Ok(Self {
             dir: dir.to_owned(),
@@ -46,4 +42,16 @@ impl Base {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+}
+
+/// Gives a tree to a user, unless it is his.
+pub(super) fn adopt(dir: &Path, id: u32) -> Result<(), Error> {
+    if fs::symlink_metadata(dir).map_err(Error::io(dir))?.uid() == id {
+        return Ok(());
+    }
+    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
+        chown_tree(&entry.map_err(Error::io(dir))?.path(), id)?;
+    }
+    // Last: a tree whose own owner is right is right all through.
+    lchown(dir, Some(id), Some(id)).map_err(Error::io(dir))
 }

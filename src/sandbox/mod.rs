@@ -25,6 +25,7 @@ mod limits;
 mod machine;
 mod network;
 mod outside;
+mod overlays;
 mod processes;
 mod refusal;
 mod remove;
@@ -51,6 +52,7 @@ pub use launch::Launch;
 pub use level::Level;
 pub use limits::{Limit, Limits};
 pub use network::{Contact, Gate, Network, PROXY_PORT, Place, Rules, Traffic, Upstream};
+pub use overlays::Overlays;
 pub use refusal::{Cause, cause_of_refusal};
 pub use remove::remove_tree;
 pub use root::{Layering, Root, TOOL_DIR};
@@ -66,6 +68,7 @@ use limits::ProcessLimits;
 use machine::Answer;
 use network::direct::{self, Plan};
 use network::proxy::Proxy;
+use root::OwnInput;
 
 /// The name of the hidden subcommand that [`helper_main`] implements.
 pub const HELPER_COMMAND: &str = "__sandbox";
@@ -510,8 +513,12 @@ impl Sandbox {
         let direct = (network == Network::Direct).then(|| root.direct(&self.policy.rules));
         let direct = direct.transpose()?;
         let connected = direct.as_ref().map(Plan::connected);
-        let has_input = input.is_some();
-        let order = root.write_order(spec, limits, network, group.as_ref(), has_input, direct)?;
+        let is_build = spec.profile == Profile::Build && level.has_namespaces();
+        let own = OwnInput {
+            comes: input.is_some(),
+            is_socket: is_dyno || is_build || network == Network::Proxy,
+        };
+        let order = root.write_order(spec, limits, network, group.as_ref(), own, direct)?;
         let mut command = Command::new(&self.helper);
         command
             .arg(HELPER_COMMAND)
@@ -521,7 +528,7 @@ impl Sandbox {
         stdio(&mut command);
         let (rules, traffic) = (self.policy.rules.clone(), root.traffic().clone());
         let (mut proxy, mut door, mut control) = (None, None, None);
-        if is_dyno || network == Network::Proxy {
+        if own.is_socket {
             let (ours, theirs) = UnixStream::pair().map_err(self.helper_error())?;
             command.stdin(OwnedFd::from(theirs));
             control = Some(ours);
@@ -529,26 +536,27 @@ impl Sandbox {
         let child = command.spawn().map_err(self.helper_error())?;
         // The command's own pipe ends close here, so that the readers see the end of the output.
         drop(command);
-        match control {
-            Some(control) if is_dyno => {
-                let mut come = if network == Network::Host {
-                    Vec::new()
-                } else {
-                    // Nothing comes from a helper that was refused something: its exit says so.
-                    helper::receive(control.as_fd()).unwrap_or_default()
-                };
+        if let Some(control) = control {
+            let has_door = is_dyno && network != Network::Host;
+            let mut come = if has_door || network == Network::Proxy {
+                // Nothing comes from a helper that was refused something: its exit says so.
+                helper::receive(control.as_fd()).unwrap_or_default()
+            } else {
+                Vec::new()
+            };
+            if has_door {
                 door = come.pop().map(|door| Door::new(door.into()));
-                if let Some(listener) = come.pop() {
-                    let listener = move || Ok(Some(listener.into()));
-                    proxy = Some(Proxy::serve(listener, rules, traffic));
-                }
-                if let Some(input) = input {
-                    // The same for a helper that does not take it.
-                    let _ = helper::send_descriptors(control.as_raw_fd(), &[input.as_raw_fd()]);
-                }
             }
-            Some(control) => proxy = Some(Proxy::start(control, rules, traffic)),
-            None => {}
+            if let Some(listener) = come.pop() {
+                proxy = Some(Proxy::serve(listener.into(), rules, traffic));
+            }
+            if let Some(input) = input {
+                // The same for a helper that does not take it.
+                let _ = helper::send_descriptors(control.as_raw_fd(), &[input.as_raw_fd()]);
+            }
+            if is_build {
+                root.overlays().connect(control);
+            }
         }
         let guard = is_guarded.then(|| {
             let id = child.id().cast_signed();

@@ -17,10 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use super::base::Base;
 use super::cgroup::Group;
-use super::helper::{BASE, LAYER};
+use super::helper::{BASE, LAYER, WORK};
 use super::limits::ProcessLimits;
 use super::network::direct::{self, Plan};
 use super::network::{Network, Rules, Traffic};
+use super::overlays::{Lay, Overlays};
 use super::remove::remove_tree;
 use super::user::Outer;
 use super::{Error, Level, Spec, outside};
@@ -87,8 +88,11 @@ pub(super) struct Order {
     pub read_only: Vec<(PathBuf, PathBuf)>,
     /// The directory with the writable layer of `/app`, whose base is among the read-only ones.
     pub layer: Option<PathBuf>,
-    /// Whether standard input comes by the socket that is standard input.
+    /// Whether standard input is a socket, and whether the command's own comes by it.
+    pub has_socket: bool,
     pub has_input: bool,
+    /// Over which directories kept trees are shown.
+    pub overlays: Vec<Lay>,
     pub limits: ProcessLimits,
     pub network: Network,
     /// For [`Network::Direct`].
@@ -101,6 +105,14 @@ pub(super) struct Order {
     pub spec: Spec,
 }
 
+/// What the helper gets as its standard input, if anything.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwnInput {
+    /// Whether the command's own comes by it.
+    pub comes: bool,
+    pub is_socket: bool,
+}
+
 /// A prepared root directory.
 #[derive(Debug)]
 pub struct Root {
@@ -111,6 +123,7 @@ pub struct Root {
     /// Where the writable layer of `/app` lies; none where `/app` is a directory of the root.
     layer: Option<PathBuf>,
     traffic: Traffic,
+    overlays: Overlays,
     /// Shared by all views of the root: their commands run as one user.
     outer: Arc<Outer>,
 }
@@ -142,7 +155,11 @@ impl Root {
             // Another user could not pass through the directories above this one.
             Level::Namespaces | Level::Landlock | Level::Off => Outer::default(),
         };
-        Self::make(level, dir, Arc::new(outer), WRITABLE, stack)
+        let root = Self::make(level, dir, Arc::new(outer), WRITABLE, stack)?;
+        let work = dir.join(WORK);
+        make_dir(&work)?;
+        root.outer.id.map_or(Ok(()), |id| chown_tree(&work, id))?;
+        Ok(root)
     }
 
     /// The same for a dyno: `/app` shows the base, and what is written there is the root's own.
@@ -189,6 +206,7 @@ impl Root {
             read_only: Vec::new(),
             layer: None,
             traffic: Traffic::default(),
+            overlays: Overlays::new(dir, outer.clone()),
             outer,
         };
         make_dir(dir)?;
@@ -235,8 +253,14 @@ impl Root {
             read_only,
             layer: self.layer.clone(),
             traffic: self.traffic.clone(),
+            overlays: self.overlays.clone(),
             outer: self.outer.clone(),
         }
+    }
+
+    /// The kept trees that commands of this root see in directories of their own.
+    pub fn overlays(&self) -> &Overlays {
+        &self.overlays
     }
 
     /// The build dir, as the host sees it.
@@ -420,7 +444,7 @@ impl Root {
         limits: ProcessLimits,
         network: Network,
         group: Option<&Group>,
-        has_input: bool,
+        input: OwnInput,
         direct: Option<Plan>,
     ) -> Result<PathBuf, Error> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -431,7 +455,9 @@ impl Root {
             root: self.dir.clone(),
             read_only: self.read_only.clone(),
             layer: self.layer.clone(),
-            has_input,
+            has_socket: input.is_socket,
+            has_input: input.comes,
+            overlays: self.overlays.orders(),
             limits,
             network,
             direct,

@@ -35,8 +35,13 @@ pub const LINE_LIMIT_BYTES: u64 = 16 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
-    /// Where the snapshot is that was saved under a key.
-    CacheRestore { key: Key },
+    /// What was saved under a key: shown over the empty directory `over`, a whole path, where that
+    /// is of use and can be done, else where it is.
+    CacheRestore {
+        key: Key,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        over: Option<String>,
+    },
     /// Keep the tree that follows, a tar, under a key.
     CacheSave { key: Key },
 }
@@ -47,6 +52,8 @@ pub enum Request {
 pub enum Answer {
     /// The path, inside, of a tree that is not to be changed.
     Found { path: String },
+    /// The directory shows it.
+    Laid,
     /// There is nothing under that key.
     Missing,
     /// The tree is kept.
@@ -146,6 +153,7 @@ mod tests {
             version: VERSION,
             body: Request::CacheRestore {
                 key: "a".parse().unwrap(),
+                over: None,
             },
         };
         assert_eq!(

@@ -166,7 +166,7 @@ mod tests {
     /// Answers with what it was sent.
     fn echo() -> Arc<Handler> {
         Arc::new(|request, body| match request {
-            Request::CacheRestore { key } => Answer::Found {
+            Request::CacheRestore { key, .. } => Answer::Found {
                 path: key.to_string(),
             },
             Request::CacheSave { .. } => {
@@ -186,6 +186,7 @@ mod tests {
     fn restore() -> Request {
         Request::CacheRestore {
             key: "a".parse().unwrap(),
+            over: None,
         }
     }
 

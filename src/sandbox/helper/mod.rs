@@ -22,10 +22,12 @@ mod filter;
 mod mounts;
 mod namespaces;
 mod network;
+mod overlays;
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -41,8 +43,10 @@ use filter::Filter;
 use mounts::make_root;
 pub(super) use mounts::{BASE, LAY_OVER, LAYER};
 use namespaces::enter_namespaces;
-use network::Porter;
-pub(super) use network::{receive, receive_listener, send_descriptors};
+use network::Sockets;
+pub(super) use network::{receive, send_descriptors};
+use overlays::Layer;
+pub(super) use overlays::WORK;
 
 /// The exit code of a helper that could not make the sandbox.
 const REFUSED: i32 = 121;
@@ -120,10 +124,10 @@ fn supervise(path: &Path) -> Step<i32> {
         // Zero is whoever writes it.
         fs::write(door, "0").map_err(at("join the build's control group"))?;
     }
-    let mut porter = None;
+    let mut sockets = Sockets::default();
     if order.level.has_namespaces() {
         enter_namespaces(&order)?;
-        porter = network::set_up(&order)?;
+        sockets = network::set_up(&order)?;
     }
     // After the maps are written, which takes the right to our own /proc: from here on nobody may
     // trace this process or read its memory, whatever uid he has.
@@ -137,8 +141,8 @@ fn supervise(path: &Path) -> Step<i32> {
     match unsafe { fork() }.map_err(at("start pid 1"))? {
         ForkResult::Child => {
             drop(told);
-            drop(porter);
-            let code = match init(&order, &filter, &tell) {
+            drop(sockets.porter);
+            let code = match init(&order, &filter, &tell, sockets.overlays) {
                 Ok(code) => code,
                 Err(refusal) => {
                     let mut tell = tell;
@@ -150,12 +154,16 @@ fn supervise(path: &Path) -> Step<i32> {
         }
         ForkResult::Parent { child } => {
             drop(tell);
+            drop(sockets.overlays);
             let pass_on = |signal| {
                 let _ = kill(child, signal);
             };
-            let code = match porter {
+            let code = match sockets.porter {
                 None => wait_for(&signals, child, pass_on),
-                Some(porter) => serve_until(&signals, child, &porter, pass_on)?,
+                Some(porter) => {
+                    let serve = || porter.serve();
+                    serve_until(&signals, child, porter.socket(), serve, pass_on)?
+                }
             };
             let mut refusal = String::new();
             // Only a refusal is ever written; what runs inside does not hold this pipe.
@@ -207,11 +215,13 @@ fn wait_for(signals: &SigSet, child: Pid, pass_on: impl Fn(Signal)) -> i32 {
     }
 }
 
-/// The same for the process that also keeps the door of its network.
+/// The same for a process that is also asked for something: `serve` is called when something has
+/// come on `socket`, and says whether more can come.
 fn serve_until(
     signals: &SigSet,
     child: Pid,
-    porter: &Porter,
+    socket: BorrowedFd<'_>,
+    serve: impl Fn() -> bool,
     pass_on: impl Fn(Signal),
 ) -> Step<i32> {
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
@@ -222,7 +232,7 @@ fn serve_until(
             return Ok(code);
         }
         let watched = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut polled = [watched(come.as_fd()), watched(porter.socket())];
+        let mut polled = [watched(come.as_fd()), watched(socket)];
         let polled = if open {
             &mut polled[..]
         } else {
@@ -231,7 +241,7 @@ fn serve_until(
         // Interrupted or not, what has come is looked at.
         let _ = poll(polled, PollTimeout::NONE);
         if open && polled[1].any().unwrap_or(false) {
-            open = porter.serve();
+            open = serve();
         }
         while let Ok(Some(info)) = come.read_signal() {
             let signal = i32::try_from(info.ssi_signo).ok().map(Signal::try_from);
@@ -265,11 +275,18 @@ fn is_heard(signal: Signal) -> bool {
 }
 
 /// Pid 1 inside, or the reaper where there is no inside: makes the root, starts the command, reaps, ends with the command's exit code.
-fn init(order: &Order, filter: &Filter, lifeline: &io::PipeWriter) -> Step<i32> {
+fn init(
+    order: &Order,
+    filter: &Filter,
+    lifeline: &io::PipeWriter,
+    channel: Option<UnixStream>,
+) -> Step<i32> {
     let has_namespaces = order.level.has_namespaces();
+    let mut layer = None;
     if has_namespaces {
         sethostname("slugline").map_err(at("set the host name"))?;
         make_root(order)?;
+        layer = Layer::start(order, channel)?;
         die_with_parent()?;
     } else {
         confined::become_reaper()?;
@@ -289,10 +306,17 @@ fn init(order: &Order, filter: &Filter, lifeline: &io::PipeWriter) -> Step<i32> 
             std::process::exit(127)
         }
         ForkResult::Parent { child } if has_namespaces => {
-            Ok(wait_for(&signals, child, |signal| {
-                // As a dyno manager does: every process inside gets it.
+            // As a dyno manager does: every process inside gets it.
+            let pass_on = |signal| {
                 let _ = kill(Pid::from_raw(-1), signal);
-            }))
+            };
+            match layer {
+                None => Ok(wait_for(&signals, child, pass_on)),
+                Some(layer) => {
+                    let serve = || layer.serve();
+                    serve_until(&signals, child, layer.socket(), serve, pass_on)
+                }
+            }
         }
         ForkResult::Parent { child } => {
             let code = wait_for(&signals, child, |_| {

@@ -57,18 +57,27 @@ pub(super) fn make_private() -> Step<()> {
 pub(in crate::sandbox) const BASE: &str = "mnt/slug";
 pub(in crate::sandbox) const LAYER: &str = "mnt/layer";
 
-/// Shows the base with a writable layer over it. In a user namespace this takes `userxattr`, and
-/// what is written belongs to the namespace's user, as whom we have made files since before.
+/// Shows trees, the uppermost first, over them a writable one where it is given with its directory
+/// for the kernel's work. In a user namespace this takes `userxattr`, and what is written belongs to
+/// the namespace's user, as whom files have to be made.
+pub(super) fn overlay(
+    below: &[&str],
+    layer: Option<(&str, &str)>,
+    to: &Path,
+    flags: MsFlags,
+) -> nix::Result<()> {
+    let layer = layer.map(|(upper, work)| format!(",upperdir={upper},workdir={work}"));
+    let below = below.join(":");
+    let options = format!("lowerdir={below},userxattr{}", layer.unwrap_or_default());
+    let kind = Some("overlay");
+    let flags = flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(kind, to, kind, flags, Some(options.as_str()))
+}
+
+/// Shows the base with a writable layer over it.
 fn lay_over(app: &Path) -> Step<()> {
-    let options = format!("lowerdir={BASE},upperdir={LAYER}/upper,workdir={LAYER}/work,userxattr");
-    mount(
-        Some("overlay"),
-        app,
-        Some("overlay"),
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
-        Some(options.as_str()),
-    )
-    .map_err(at(LAY_OVER))?;
+    let (upper, work) = (format!("{LAYER}/upper"), format!("{LAYER}/work"));
+    overlay(&[BASE], Some((&upper, &work)), app, MsFlags::empty()).map_err(at(LAY_OVER))?;
     for part in [BASE, LAYER] {
         umount2(part, MntFlags::MNT_DETACH).map_err(at("hide the parts of /app"))?;
     }
@@ -78,7 +87,7 @@ fn lay_over(app: &Path) -> Step<()> {
 /// The step that a kernel without overlays for plain users refuses.
 pub(in crate::sandbox) const LAY_OVER: &str = "lay a writable layer over /app";
 
-fn bind(from: &Path, to: &Path) -> Step<()> {
+pub(super) fn bind(from: &Path, to: &Path) -> Step<()> {
     mount(
         Some(from),
         to,
@@ -90,7 +99,7 @@ fn bind(from: &Path, to: &Path) -> Step<()> {
 }
 
 /// Makes a mount and all below it read-only, keeping the flags that the host has locked.
-fn make_read_only(path: &Path) -> Step<()> {
+pub(super) fn make_read_only(path: &Path) -> Step<()> {
     let read_only = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
     set_attributes(path, read_only, libc::AT_RECURSIVE)
 }

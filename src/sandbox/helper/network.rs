@@ -27,15 +27,16 @@ use crate::sandbox::root::Order;
 
 /// Sets the network up, in a network namespace just made, and standard input.
 ///
-/// For a dyno, and with [`Network::Proxy`], standard input is the socket over which descriptors go
-/// out: the proxy's listener, then for a dyno with a network of its own the door. After that it is
-/// the descriptor that came in by it, where one was promised, else empty.
-pub(super) fn set_up(order: &Order) -> Step<Option<Porter>> {
+/// For a dyno, for a build, and with [`Network::Proxy`], standard input is a socket, over which
+/// descriptors go out: the proxy's listener, then for a dyno with a network of its own the door. After
+/// that it is the descriptor that came in by it, where one was promised, else empty; for a build
+/// the socket goes on as that by which overlays are asked for.
+pub(super) fn set_up(order: &Order) -> Step<Sockets> {
     let network = order.network;
     if network != Network::Host {
         raise_loopback()?;
     }
-    let (mut out, mut porter) = (Vec::<OwnedFd>::new(), None);
+    let (mut out, mut sockets) = (Vec::<OwnedFd>::new(), Sockets::default());
     if network == Network::Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PROXY_PORT));
         out.push(listener.map_err(at("listen for the proxy"))?.into());
@@ -44,12 +45,16 @@ pub(super) fn set_up(order: &Order) -> Step<Option<Porter>> {
     if is_dyno && network != Network::Host {
         let (ours, theirs) = UnixStream::pair().map_err(at("make the door"))?;
         out.push(theirs.into());
-        porter = Some(Porter(ours));
+        sockets.porter = Some(Porter(ours));
     }
     if !out.is_empty() {
         hand_out(&out).map_err(at("hand the network's sockets out"))?;
     }
-    if is_dyno || network == Network::Proxy {
+    if order.spec.profile == Profile::Build {
+        let kept = io::stdin().as_fd().try_clone_to_owned();
+        sockets.overlays = Some(kept.map_err(at("keep the socket"))?.into());
+    }
+    if order.has_socket {
         let input = if order.has_input {
             let come = receive(io::stdin().as_fd()).map_err(at("take standard input"))?;
             let come = come.into_iter().next();
@@ -60,7 +65,16 @@ pub(super) fn set_up(order: &Order) -> Step<Option<Porter>> {
         };
         dup2_stdin(input).map_err(at("set standard input"))?;
     }
-    Ok(porter)
+    Ok(sockets)
+}
+
+/// What the helper's processes are asked by.
+#[derive(Default)]
+pub(super) struct Sockets {
+    /// For the outer one.
+    pub porter: Option<Porter>,
+    /// For pid 1.
+    pub overlays: Option<UnixStream>,
 }
 
 /// Makes a socket of this network namespace for each byte that comes in.
@@ -147,10 +161,4 @@ pub(in crate::sandbox) fn receive(from: BorrowedFd<'_>) -> nix::Result<Vec<Owned
         }
     }
     Ok(owned)
-}
-
-/// The host's side: waits for the listener of a build; none comes where the helper ends before.
-pub(in crate::sandbox) fn receive_listener(from: &UnixStream) -> io::Result<Option<TcpListener>> {
-    let first = receive(from.as_fd())?.into_iter().next();
-    Ok(first.map(TcpListener::from))
 }

@@ -42,11 +42,7 @@ impl Gate {
         let (address, traffic) = (listener.local_addr()?, Traffic::default());
         Ok(Self {
             address,
-            proxy: Some(proxy::Proxy::serve(
-                move || Ok(Some(listener)),
-                rules,
-                traffic.clone(),
-            )),
+            proxy: Some(proxy::Proxy::serve(listener, rules, traffic.clone())),
             traffic,
         })
     }

@@ -5,7 +5,6 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -26,7 +25,6 @@ use tokio::time::timeout;
 use super::rules::Rules;
 use super::traffic::{Counted, Traffic};
 use super::upstream::ProxyUrl;
-use crate::sandbox::helper::receive_listener;
 
 /// Connections of one build at once; more wait.
 const CONNECTIONS: usize = 256;
@@ -52,25 +50,13 @@ pub(in crate::sandbox) struct Proxy {
 }
 
 impl Proxy {
-    /// Waits on another thread for the sandbox's listener, then serves it.
-    pub fn start(listener_from: UnixStream, rules: Arc<Rules>, traffic: Traffic) -> Self {
-        Self::serve(move || receive_listener(&listener_from), rules, traffic)
-    }
-
-    /// Serves the listener that `listener` gives, on another thread.
-    pub fn serve(
-        listener: impl FnOnce() -> io::Result<Option<TcpListener>> + Send + 'static,
-        rules: Arc<Rules>,
-        traffic: Traffic,
-    ) -> Self {
+    /// Serves a listener on another thread.
+    pub fn serve(listener: TcpListener, rules: Arc<Rules>, traffic: Traffic) -> Self {
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
-            // No listener: the sandbox was not made, which its own error says.
-            if let Ok(Some(listener)) = listener() {
-                let state = Arc::new(State { rules, traffic });
-                if let Err(error) = serve(listener, state, stopped) {
-                    tracing::error!(%error, "the build's proxy");
-                }
+            let state = Arc::new(State { rules, traffic });
+            if let Err(error) = serve(listener, state, stopped) {
+                tracing::error!(%error, "the build's proxy");
             }
         });
         Self {
