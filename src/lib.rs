@@ -8,10 +8,11 @@
 //! - stages: [`receive`], [`checkout`], [`detect`], [`compile`], [`pack`], [`store`],
 //!   [`dyno`]
 //! - tools: [`fetch`], [`sandbox`], [`tool`]
-//! - vocabulary: [`app`], [`buildpack`], [`config`], [`digest`], [`domain`], [`fault`], [`output`],
+//! - vocabulary: [`app`], [`attach`], [`buildpack`], [`config`], [`digest`], [`domain`], [`fault`], [`output`],
 //!   [`procfile`], [`release`], [`slug`], [`stack`]
 
 pub mod app;
+pub mod attach;
 pub mod buildpack;
 pub mod checkout;
 pub mod cli;

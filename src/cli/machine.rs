@@ -14,7 +14,7 @@ use super::environment;
 use crate::checkout;
 use crate::config::ConfigVars;
 use crate::pipeline::{Limits, Machine};
-use crate::platform::dynos;
+use crate::platform::dynos::{self, DEFAULT_SIZE, Size, Sizes};
 use crate::platform::settings::{self, Settings, stack_of_os_release};
 use crate::sandbox::{
     Isolation, Limits as BuildLimits, Network, PROXY_PORT, Policy, Rules, Sandbox, Upstream,
@@ -84,26 +84,53 @@ pub(super) fn machine(settings: &Settings, whose: Whose) -> Result<Machine> {
 
 /// How dynos run.
 pub(super) fn dynos(settings: &Settings) -> Result<dynos::Options> {
-    let limits = &settings.dyno_limits;
-    let policy = Policy {
-        limits: BuildLimits {
-            // Memory over the limit is told first; twice as much ends the dyno.
-            memory_bytes: limits.memory_bytes.saturating_mul(2),
-            ..limits.clone()
-        },
-        network: settings.dyno_network,
-        ..policy(settings)?
+    let own = &settings.dyno_limits;
+    let (sandbox, policy) = (sandbox(), policy(settings)?);
+    let size = |name: &str, limits: &BuildLimits| Size {
+        name: name.to_owned(),
+        memory_bytes: limits.memory_bytes,
+        sandbox: sandbox.clone().with(Policy {
+            limits: BuildLimits {
+                // Memory over the limit is told first; twice as much ends the dyno.
+                memory_bytes: limits.memory_bytes.saturating_mul(2),
+                ..limits.clone()
+            },
+            network: settings.dyno_network,
+            ..policy.clone()
+        }),
     };
+    let default = size(DEFAULT_SIZE, own);
+    let double = BuildLimits {
+        memory_bytes: own.memory_bytes.saturating_mul(2),
+        processes: own.processes.saturating_mul(2),
+        cpu_percent: own.cpu_percent.map(|percent| percent.saturating_mul(2)),
+        ..own.clone()
+    };
+    let named = settings.dyno_sizes.iter().map(|one| {
+        let limits = BuildLimits {
+            memory_bytes: one.memory_bytes.unwrap_or(own.memory_bytes),
+            processes: one.processes.unwrap_or(own.processes),
+            cpu_percent: one.cpu_percent.or(own.cpu_percent),
+            ..own.clone()
+        };
+        size(&one.name, &limits)
+    });
+    // What the operator names comes last, and takes the place of what is there.
+    let others = [size("standard-2x", &double)].into_iter().chain(named);
+    let sandbox = default.sandbox.clone();
     let env = match settings.dyno_network {
         Network::Proxy => proxy_env().collect(),
         _ => Vec::new(),
     };
     Ok(dynos::Options {
-        sandbox: sandbox().with(policy),
+        sandbox,
+        sizes: Sizes::new(default, others),
         env,
         boot_time: settings.boot_timeout,
         stop_time: settings.stop_timeout,
-        memory_bytes: limits.memory_bytes,
+        cycle_time: settings.dyno_cycle,
+        idle_time: settings.web_idle,
+        silence: settings.run_idle,
         first_delay: Duration::from_secs(1),
         longest_delay: Duration::from_secs(300),
     })

@@ -27,8 +27,10 @@ pub struct Args {
 enum Command {
     /// Show the dynos
     List(ListArgs),
-    /// Change how many dynos there are: web=2 worker+1
+    /// Change how many dynos there are, and how large: web=2 worker+1 web=2:standard-2x
     Scale(ScaleArgs),
+    /// Change how large dynos are: web=standard-2x, or one size for all types
+    Type(TypeArgs),
     /// Restart one dyno, all of a type, or all
     Restart(RestartArgs),
     /// Stop one dyno or all of a type, until the next restart or deploy
@@ -50,8 +52,25 @@ struct ScaleArgs {
     #[command(flatten)]
     app: AppOption,
     /// What to change; nothing shows what is
-    #[arg(value_name = "TYPE=N|TYPE+N|TYPE-N", value_parser = change)]
-    changes: Vec<(String, String)>,
+    #[arg(value_name = "TYPE=N[:SIZE]|TYPE+N|TYPE-N", value_parser = change)]
+    changes: Vec<Change>,
+}
+
+/// A type, the API's text of a quantity, and a size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Change {
+    kind: String,
+    quantity: String,
+    size: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct TypeArgs {
+    #[command(flatten)]
+    app: AppOption,
+    /// What to change; nothing shows what is
+    #[arg(value_name = "SIZE|TYPE=SIZE")]
+    changes: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -79,6 +98,7 @@ struct Dyno {
     #[serde(rename = "type")]
     kind: String,
     command: String,
+    size: String,
     state: String,
     updated_at: String,
     release: Release,
@@ -95,6 +115,7 @@ struct Formation {
     #[serde(rename = "type")]
     kind: String,
     quantity: u32,
+    size: String,
 }
 
 pub fn run(args: &Args, environment: &Environment) -> Result<ExitCode> {
@@ -102,14 +123,19 @@ pub fn run(args: &Args, environment: &Environment) -> Result<ExitCode> {
         None => list(&args.list, environment),
         Some(Command::List(args)) => list(args, environment),
         Some(Command::Scale(args)) => scale(args, environment),
+        Some(Command::Type(args)) => resize(args, environment),
         Some(Command::Restart(args)) => restart(args, environment),
         Some(Command::Stop(args)) => stop(args, environment),
     }
 }
 
-/// `web=2`, `web+1`, `web-1`: the type, and the API's text.
-fn change(text: &str) -> Result<(String, String), String> {
-    let wrong = || format!("{text:?} is not of the form web=2, web+1 or web-1");
+/// `web=2`, `web+1`, `web-1`, `web=2:standard-2x`.
+fn change(text: &str) -> Result<Change, String> {
+    let wrong = || format!("{text:?} is not of the form web=2, web+1, web-1 or web=2:standard-2x");
+    let (text, size) = match text.split_once(':') {
+        Some((text, size)) => (text, Some(size.to_owned())),
+        None => (text, None),
+    };
     let end = text.trim_end_matches(|c: char| c.is_ascii_digit()).len();
     let at = end.checked_sub(1).ok_or_else(wrong)?;
     if !text.is_char_boundary(at) || !text[at..].starts_with(['=', '+', '-']) {
@@ -117,11 +143,15 @@ fn change(text: &str) -> Result<(String, String), String> {
     }
     let (kind, quantity) = text.split_at(at);
     let number = &quantity[1..];
-    if kind.is_empty() || kind.ends_with('=') || number.parse::<u32>().is_err() {
+    let is_empty = size.as_ref().is_some_and(String::is_empty);
+    if kind.is_empty() || kind.ends_with('=') || number.parse::<u32>().is_err() || is_empty {
         return Err(wrong());
     }
-    let sign = quantity.strip_prefix('=').unwrap_or(quantity);
-    Ok((kind.to_owned(), sign.to_owned()))
+    Ok(Change {
+        kind: kind.to_owned(),
+        quantity: quantity.strip_prefix('=').unwrap_or(quantity).to_owned(),
+        size,
+    })
 }
 
 fn list(args: &ListArgs, environment: &Environment) -> Result<ExitCode> {
@@ -151,8 +181,10 @@ fn shown(dynos: &[Dyno]) -> String {
     }
     let mut text = String::new();
     for (kind, dynos) in types {
-        let command = dynos.first().map_or("", |dyno| &dyno.command);
-        text += &table::heading(&format!("{kind}: {command} ({})", dynos.len()));
+        let first = dynos.first();
+        let command = first.map_or("", |dyno| &dyno.command);
+        let size = first.map_or("", |dyno| &dyno.size);
+        text += &table::heading(&format!("{kind} ({size}): {command} ({})", dynos.len()));
         for dyno in dynos {
             let since = table::time(&dyno.updated_at);
             let Dyno {
@@ -188,11 +220,40 @@ fn scale(args: &ScaleArgs, environment: &Environment) -> Result<ExitCode> {
         print(line(&types) + "\n")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let updates = args
-        .changes
-        .iter()
-        .map(|(kind, quantity)| json!({ "type": kind, "quantity": quantity }));
+    let updates = args.changes.iter().map(|change| {
+        let Change {
+            kind,
+            quantity,
+            size,
+        } = change;
+        json!({ "type": kind, "quantity": quantity, "size": size })
+    });
     let step = Step::begin("Scaling dynos");
+    let changed = client.patch(&path, &json!({ "updates": updates.collect::<Value>() }))?;
+    step.done();
+    let types: Vec<Formation> = of(&changed)?;
+    remark(&format!("Now: {}", line(&types)));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn resize(args: &TypeArgs, environment: &Environment) -> Result<ExitCode> {
+    let client = Client::new(environment)?;
+    let app = args.app.choose(environment, client.server())?;
+    let path = format!("/apps/{app}/formation");
+    let types: Vec<Formation> = of(&client.get(&path)?)?;
+    if args.changes.is_empty() {
+        print(line(&types) + "\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let updates = args.changes.iter().flat_map(|change| {
+        if let Some((kind, size)) = change.split_once('=') {
+            return vec![json!({ "type": kind, "size": size })];
+        }
+        let all = types.iter();
+        all.map(|one| json!({ "type": one.kind, "size": change }))
+            .collect()
+    });
+    let step = Step::begin("Changing dyno sizes");
     let changed = client.patch(&path, &json!({ "updates": updates.collect::<Value>() }))?;
     step.done();
     let types: Vec<Formation> = of(&changed)?;
@@ -203,7 +264,7 @@ fn scale(args: &ScaleArgs, environment: &Environment) -> Result<ExitCode> {
 fn line(types: &[Formation]) -> String {
     let types = types
         .iter()
-        .map(|one| format!("{}={}", one.kind, one.quantity));
+        .map(|one| format!("{}={}:{}", one.kind, one.quantity, one.size));
     types.collect::<Vec<_>>().join(" ")
 }
 
@@ -243,11 +304,21 @@ mod tests {
 
     #[test]
     fn changes_are_read() {
-        let pair = |kind: &str, quantity: &str| Ok((kind.to_owned(), quantity.to_owned()));
+        let pair = |kind: &str, quantity: &str| {
+            Ok(Change {
+                kind: kind.to_owned(),
+                quantity: quantity.to_owned(),
+                size: None,
+            })
+        };
         assert_eq!(change("web=2"), pair("web", "2"));
         assert_eq!(change("web+1"), pair("web", "+1"));
         assert_eq!(change("my-worker-1"), pair("my-worker", "-1"));
-        for bad in ["web", "web=", "=2", "web=x", "web=-1", ""] {
+        let sized = change("web=2:standard-2x").unwrap();
+        assert_eq!(sized.size.as_deref(), Some("standard-2x"));
+        for bad in [
+            "web", "web=", "=2", "web=x", "web=-1", "", "web=2:", "web:x",
+        ] {
             assert!(change(bad).is_err(), "{bad}");
         }
     }
@@ -258,6 +329,7 @@ mod tests {
             name: name.into(),
             kind: name.split('.').next().unwrap().into(),
             command: "run it".into(),
+            size: "standard-1x".into(),
             state: state.into(),
             updated_at: "2026-01-02T00:00:00Z".into(),
             release: Release { version: 3 },
@@ -268,12 +340,12 @@ mod tests {
             dyno("worker.1", "crashed"),
         ];
         insta::assert_snapshot!(shown(&dynos), @r"
-        === web: run it (2)
+        === web (standard-1x): run it (2)
 
         web.1: up 2026/01/02 00:00:00 +0000 (v3)
         web.2: starting 2026/01/02 00:00:00 +0000 (v3)
 
-        === worker: run it (1)
+        === worker (standard-1x): run it (1)
 
         worker.1: crashed 2026/01/02 00:00:00 +0000 (v3)
         ");

@@ -1,7 +1,10 @@
-//! `slugline run`: a slug's process, started as a dyno would start it.
+//! `slugline run`: a process of an app in a one-off dyno of its server, or of a slug on this machine.
 //!
-//! The slug is unpacked at `/app` in a sandbox of its own; `bash --login` loads `.profile.d` and
+//! Here the slug is unpacked at `/app` in a sandbox of its own; `bash --login` loads `.profile.d` and
 //! runs the command. Source: facts on Heroku's runtime, §3.4.
+
+mod dyno_client;
+mod terminal;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -37,13 +40,13 @@ use crate::stack::StackName;
 /// How long a process may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Runs a process of a slug or of an app's current release.
+/// Runs a process of an app in a one-off dyno, or a slug's file on this machine.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A slug's file, if no app is meant.
+    /// A slug's file, or a process type of the app.
     #[arg(value_name = "FILE|TYPE")]
     pub first: Option<String>,
-    /// The process type; web if nothing is said.
+    /// The process type of a slug; web if nothing is said.
     #[arg(value_name = "TYPE")]
     pub second: Option<String>,
     /// Run this command instead of a process type.
@@ -51,12 +54,39 @@ pub struct Args {
     pub command: Vec<String>,
     #[command(flatten)]
     pub app: AppOption,
+    /// Run the app's release on this machine.
+    #[arg(long, conflicts_with_all = ["detached", "size", "no_tty"])]
+    pub local: bool,
+    /// Leave it to itself: print its name, and let its output go to the app's log.
+    #[arg(short, long)]
+    pub detached: bool,
+    /// The dyno's size.
+    #[arg(short, long, value_name = "SIZE")]
+    pub size: Option<String>,
+    /// Use plain pipes, though there is a terminal.
+    #[arg(long)]
+    pub no_tty: bool,
     /// Set a config var. May be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     pub env: Vec<String>,
     /// Read config vars from a file of NAME=VALUE lines.
     #[arg(long, value_name = "FILE")]
     pub env_file: Option<PathBuf>,
+}
+
+impl Args {
+    /// A slug's file, where one is named.
+    fn file(&self) -> Result<Option<&str>, RunError> {
+        let Some(name) = self.first.as_deref() else {
+            return Ok(None);
+        };
+        let is_file = Path::new(name).is_file();
+        if (name.contains('/') || name.ends_with("gz")) && !is_file {
+            let name = name.to_owned();
+            return Err(RunError::NoFile { name });
+        }
+        Ok((self.app.app.is_none() && is_file).then_some(name))
+    }
 }
 
 /// What cannot be run.
@@ -69,6 +99,8 @@ pub enum RunError {
     NoFile { name: String },
     #[error("the app {app} has no slug to run")]
     NothingDeployed { app: String },
+    #[error("nothing is said that could be run")]
+    NoCommand,
 }
 
 /// A slug's file and what goes with it.
@@ -85,6 +117,9 @@ struct Runnable {
 /// # Errors
 /// There is nothing to run, or no sandbox to run it in. The command's own exit code is passed on.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if args.file()?.is_none() && !args.local {
+        return dyno_client::run(args);
+    }
     // Signals are blocked before the first thread starts, and unblocked again in the helper.
     let running = Arc::new(Running::default());
     let seen = running.clone();
@@ -137,17 +172,7 @@ fn start(args: &Args, running: &Running) -> Result<ExitCode> {
     let work = Work::create()?;
     let sandbox = machine::sandbox();
     sandbox.probe_for_builds(work.path())?;
-    if let Some(name) = &args.first
-        && (name.contains('/') || name.ends_with("gz"))
-        && !Path::new(name).is_file()
-    {
-        return Err(RunError::NoFile { name: name.clone() }.into());
-    }
-    let file = args
-        .first
-        .as_deref()
-        .filter(|text| args.app.app.is_none() && Path::new(text).is_file());
-    let (mut runnable, name) = match file {
+    let (mut runnable, name) = match args.file()? {
         Some(file) => (from_file(Path::new(file))?, args.second.as_deref()),
         None => (
             from_app(&args.app, work.path(), running)?,

@@ -51,6 +51,18 @@ impl ServerUrl {
         format!("{}/{app}.git", self.text)
     }
 
+    /// Whether it is reached over TLS, and its host and port.
+    pub fn address(&self) -> (bool, &str, u16) {
+        let Origin { scheme, host, port } = &self.origin;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        (scheme == "https", host, *port)
+    }
+
+    /// A path of the server, as a request names it.
+    pub fn path_of(&self, path: &str) -> String {
+        format!("{}{path}", self.path)
+    }
+
     /// Whether the server is on this machine.
     pub fn is_loopback(&self) -> bool {
         let host = self.origin.host.as_str();

@@ -8,8 +8,6 @@ mod environment;
 mod lines;
 mod listening;
 
-use std::io::{self, PipeReader};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,34 +43,19 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the process; its output and its errors can be read in the order of their writing.
+    /// Starts the process on these streams.
     ///
     /// To be called on a thread that outlives the process: the kernel ends it with that thread.
     ///
     /// # Errors
     /// The platform's: its root or its sandbox could not be made.
-    pub fn start(start: &Start<'_>) -> Result<(Self, PipeReader), Error> {
-        let (reader, writer) = io::pipe().map_err(|error| Error::Io {
-            path: PathBuf::from("a pipe"),
-            source: error,
-        })?;
-        let error = writer.try_clone().map_err(|error| Error::Io {
-            path: PathBuf::from("a pipe"),
-            source: error,
-        })?;
-        let streams = Streams {
-            input: None,
-            output: OwnedFd::from(writer),
-            error: OwnedFd::from(error),
-        };
-        Ok((Self::start_on(start, streams)?, reader))
-    }
-
-    /// The same on streams of the caller's.
-    ///
-    /// # Errors
-    /// As [`Process::start`].
-    pub fn start_on(start: &Start<'_>, streams: Streams) -> Result<Self, Error> {
+    pub fn start(start: &Start<'_>, streams: Streams) -> Result<Self, Error> {
+        for file in [&streams.output, &streams.error] {
+            start.base.give(file)?;
+        }
+        if let Some(input) = &streams.input {
+            start.base.give(input)?;
+        }
         let (dir, how) = (start.scratch.join("root"), start.layering);
         let root = start
             .sandbox

@@ -60,7 +60,10 @@ fn run(error: &RunError) -> Draft {
             })
             .remedy("Name one of them, or a command after two dashes: slugline run … -- COMMAND. A Procfile declares process types."),
         RunError::NoFile { .. } => Draft::caller("no_file", sentence(error)).remedy(
-            "Name a slug's file, or a process type of an app: slugline run -a NAME TYPE.",
+            "Name a slug's file, or a command of an app: slugline run -a NAME -- COMMAND.",
+        ),
+        RunError::NoCommand => Draft::caller("no_command", sentence(error)).remedy(
+            "Name a process type of the app, or a command after two dashes: slugline run -a NAME -- COMMAND. A slug's file runs on this machine: slugline run slug.tgz.",
         ),
         RunError::NothingDeployed { app } => Draft::caller("nothing_deployed", sentence(error))
             .remedy(format!("Deploy first: git push slugline main. `slugline builds -a {app}` shows what became of earlier pushes.")),

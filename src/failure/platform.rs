@@ -13,6 +13,7 @@ use crate::output::Failure;
 use crate::platform::api_build::TooManyBuilds;
 use crate::platform::data::DataError;
 use crate::platform::domains::ReservedDomain;
+use crate::platform::dynos::TooManyOneOffs;
 use crate::platform::ledger::LedgerError;
 use crate::platform::queue::Left;
 use crate::platform::running::FormationError;
@@ -52,6 +53,9 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
     } else if let Some(error) = error.downcast_ref::<TooManyBuilds>() {
         Draft::caller("too_many_builds", sentence(error))
             .remedy("Wait until one of them has ended, or cancel some: slugline builds cancel.")
+    } else if let Some(error) = error.downcast_ref::<TooManyOneOffs>() {
+        Draft::caller("invalid_params", sentence(error))
+            .remedy("`slugline ps` lists them, `slugline ps stop run.1` ends one.")
     } else if let Some(error) = error.downcast_ref::<Left>() {
         left(error)
     } else if let Some(error) = error.downcast_ref::<SettingsError>() {
@@ -176,6 +180,9 @@ fn formation(error: &FormationError) -> Draft {
         FormationError::TooMany { .. } => {
             Draft::caller("invalid_params", sentence(error)).remedy("Choose a smaller number.")
         }
+        FormationError::NoSize { known, .. } => Draft::caller("invalid_params", sentence(error))
+            .found(format!("There are: {}.", known.join(", ")))
+            .remedy("Name one of them; the server's dyno_sizes has them."),
         FormationError::NoDyno { .. } => Draft::caller("not_found", sentence(error))
             .remedy("`slugline ps` lists the dynos, `slugline ps scale` starts more."),
     }

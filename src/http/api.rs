@@ -84,9 +84,12 @@ pub(super) async fn answer(server: &Arc<Server>, request: Request<Incoming>) -> 
             url,
             body,
         };
-        let decoded = percent_decode_str(path.trim_matches('/'));
-        let decoded = decoded.decode_utf8().map_err(|_| ApiError::Path)?;
-        let segments = decoded.split('/').collect::<Vec<_>>();
+        // Each by itself: a drain is named by its URL.
+        let segments = path.trim_matches('/').split('/');
+        let segments = segments.map(|segment| percent_decode_str(segment).decode_utf8());
+        let segments = segments.collect::<Result<Vec<_>, _>>();
+        let segments = segments.map_err(|_| ApiError::Path)?;
+        let segments = segments.iter().map(AsRef::as_ref).collect::<Vec<_>>();
         call.route(&method, &segments)
     });
     match called
@@ -226,6 +229,7 @@ impl Call<'_> {
                 ok(json!([]))
             }
             ["apps", app, "dynos"] if get => ok(self.dynos(app)?),
+            ["apps", app, "dynos"] if post => created(self.run_dyno(app)?),
             ["apps", app, "dynos"] if delete => accepted(self.restart(app, None)?),
             ["apps", app, "dynos", dyno] if get => return Ok(self.dyno(app, dyno)?.map(ok)),
             ["apps", app, "dynos" | "formations", which] if delete => {

@@ -6,6 +6,7 @@
 
 mod api;
 pub use api::ApiError;
+mod attach;
 mod auth;
 pub use auth::AccessError;
 mod body;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use attach::Prefixed;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request};
@@ -50,7 +52,7 @@ use limits::Gate;
 pub use limits::Limits;
 use reply::Reply;
 use signed::Signer;
-use stall::Stall;
+use stall::{Lift, Stall};
 
 /// How long builds may go on after the stop signal.
 pub const GRACE: Duration = Duration::from_secs(30);
@@ -241,13 +243,22 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     watcher: Watcher,
 ) {
     let limits = &server.limits;
-    let activity = Activity::new();
+    let stream = if server.platform.dynos.awaits_clients() {
+        match attach::rendezvous(stream, server, limits.header_time / 3).await {
+            Some(stream) => stream,
+            None => return,
+        }
+    } else {
+        Prefixed::whole(stream)
+    };
+    let (activity, lift) = (Activity::new(), Lift::default());
     let behind_proxy = limits.behind_proxy;
     let service = service_fn(|mut request: Request<Incoming>| {
         let server = server.clone();
         let under_way = activity.request();
         let named = behind_proxy.then(|| forwarded(request.headers())).flatten();
         request.extensions_mut().insert(Peer(named.unwrap_or(peer)));
+        request.extensions_mut().insert(lift.clone());
         async move { Ok::<_, Infallible>(under_way.answer(answer(server, request).await)) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -265,8 +276,9 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .initial_connection_window_size(WINDOW_BYTES)
         .keep_alive_interval(limits.body_silence)
         .keep_alive_timeout(limits.header_time);
-    let stream = Stall::new(stream, limits.answer_silence);
-    let connection = watcher.watch(builder.serve_connection(stream, service).into_owned());
+    let stream = Stall::new(stream, limits.answer_silence, lift.clone());
+    let connection = builder.serve_connection_with_upgrades(stream, service);
+    let connection = watcher.watch(connection.into_owned());
     tokio::select! {
         ended = connection => if let Err(error) = ended {
             tracing::debug!(error, "a connection ended early");
@@ -294,6 +306,7 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Reply {
         (&Method::GET, ["builds", id, "output"]) => {
             streams::build_output(&server, id, &request).await
         }
+        (&Method::GET, ["attach", secret]) => attach::answer(&server, secret, request),
         (&Method::GET, ["logs", app]) => logs::read(&server, app, &request).await,
         (&Method::GET, ["blobs", digest]) => streams::blob(&server, digest, &request).await,
         (&Method::GET, ["sources", id]) => streams::read_source(&server, id, &request).await,
@@ -301,7 +314,8 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Reply {
         (_, ["v2", path @ ..]) => registry::answer(&server, path, request).await,
         _ => api::answer(&server, request).await,
     };
-    // Paths of signed URLs hold no secret; their queries do, and are left out.
+    // Paths of signed URLs hold no secret; their queries do, and are left out. A dyno's secret has
+    // served by now.
     tracing::debug!(%method, path, status = reply.status().as_u16(), "answered");
     reply
 }

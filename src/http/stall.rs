@@ -4,6 +4,8 @@
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,19 +14,31 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
+/// Takes the limit away from a connection that is to be something else. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lift(Arc<AtomicBool>);
+
+impl Lift {
+    pub(super) fn lift(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// A socket with a limit on how long a write may wait.
 pub(super) struct Stall<S> {
     io: TokioIo<S>,
     limit: Duration,
+    lift: Lift,
     waiting: Pin<Box<Sleep>>,
     waits: bool,
 }
 
 impl<S> Stall<S> {
-    pub(super) fn new(stream: S, limit: Duration) -> Self {
+    pub(super) fn new(stream: S, limit: Duration, lift: Lift) -> Self {
         Self {
             io: TokioIo::new(stream),
             limit,
+            lift,
             waiting: Box::pin(tokio::time::sleep(limit)),
             waits: false,
         }
@@ -32,7 +46,7 @@ impl<S> Stall<S> {
 
     /// Starts or ends the wait by what a write did.
     fn watch<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if done.is_ready() {
+        if done.is_ready() || self.lift.0.load(Ordering::SeqCst) {
             self.waits = false;
             return done;
         }

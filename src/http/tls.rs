@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, ServerConfig};
+use rustls_platform_verifier::BuilderVerifierExt;
 
 /// How old what is known of the files may be.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -79,6 +80,18 @@ pub fn server_config(
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// What a client needs, who trusts what this machine trusts.
+///
+/// # Errors
+/// The platform's fault: as [`server_config`], or the machine trusts nobody.
+pub fn client_config() -> Result<ClientConfig, TlsError> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(BuilderVerifierExt::with_platform_verifier)
+        .map_err(TlsError::Versions)?;
+    Ok(config.with_no_client_auth())
 }
 
 /// One certificate for every name, read anew when its files change.

@@ -16,6 +16,7 @@ pub mod image;
 pub mod ledger;
 pub mod log_stream;
 pub mod logs;
+pub mod one_offs;
 mod phase;
 pub mod push;
 pub mod queue;
@@ -130,6 +131,10 @@ impl Platform {
             // Its address is known before the server listens.
             let dynos = platform.dynos.of(&app.id, app.name.as_str());
             dynos.route().set_maintenance(app.maintenance);
+            let release = platform.ledger.current_release(&app.id);
+            if release.is_ok_and(|release| release.slug_id.is_some()) {
+                dynos.expect_start();
+            }
         }
         for domain in platform.ledger.domains()? {
             let app = platform.ledger.app(&domain.app_id)?;

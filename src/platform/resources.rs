@@ -190,17 +190,14 @@ pub fn formation(app: &App, row: &TypeRow) -> Value {
         "app": { "id": app.id, "name": app.name },
         "command": row.command,
         "created_at": app.created_at.to_string(),
-        "dyno_size": named("dyno-size", SIZE),
+        "dyno_size": named("dyno-size", &row.size),
         "id": stable_id("formation", &format!("{} {}", app.id, row.kind)),
         "quantity": row.quantity,
-        "size": SIZE,
+        "size": row.size,
         "type": row.kind,
         "updated_at": app.updated_at.to_string(),
     })
 }
-
-/// The one size of dynos that there is.
-const SIZE: &str = "standard-1x";
 
 /// The host name that an app has by itself; Heroku's word for such is `heroku`.
 pub fn own_domain(app: &App, host: &str) -> Value {
@@ -236,17 +233,17 @@ pub fn domain(app: &App, domain: &Domain, own_host: &str) -> Value {
     })
 }
 
-/// A dyno of an app.
-pub fn dyno(app: &App, row: &DynoRow) -> Value {
+/// A dyno of an app; a client is attached to it at the URL, where there is one.
+pub fn dyno(app: &App, row: &DynoRow, attach_url: Option<&str>) -> Value {
     json!({
         "app": { "id": app.id, "name": app.name },
-        "attach_url": null,
+        "attach_url": attach_url,
         "command": row.command,
         "created_at": row.since.to_string(),
         "id": row.id,
         "name": row.name,
         "release": { "id": null, "version": row.version },
-        "size": SIZE,
+        "size": row.size,
         "state": row.state.to_string(),
         "type": row.kind,
         "updated_at": row.since.to_string(),

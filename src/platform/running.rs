@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::Platform;
-use super::dynos::{AppDynos, Boot, DynoRow, Target};
-use super::ledger::{App, LedgerError, ReleaseRow};
+use super::dynos::{AppDynos, Boot, DynoRow, Formation, Share, Size, Target};
+use super::ledger::{App, Chosen, LedgerError, ReleaseRow};
 use super::log_stream::Source;
 use super::stacks::StackError;
 use crate::output::Output;
@@ -36,6 +36,14 @@ pub enum Quantity {
     Fewer(u32),
 }
 
+/// What a request wants of a process type; what it does not name stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    pub quantity: Option<Quantity>,
+    /// A size's name, in whatever case.
+    pub size: Option<String>,
+}
+
 /// Most dynos of one type.
 pub const MOST_DYNOS: u32 = 100;
 
@@ -48,6 +56,8 @@ pub enum FormationError {
     TooMany { kind: String, got: u32 },
     #[error("there is no dyno {name}")]
     NoDyno { name: String },
+    #[error("there is no dyno size {name}")]
+    NoSize { name: String, known: Vec<String> },
 }
 
 /// A process type of an app's current release.
@@ -56,6 +66,8 @@ pub struct TypeRow {
     pub kind: String,
     pub command: String,
     pub quantity: u32,
+    /// A size's name.
+    pub size: String,
 }
 
 impl Platform {
@@ -88,6 +100,8 @@ impl Platform {
             if let Err(error) = self.roll_out(app) {
                 let error = format!("{error:#}");
                 tracing::error!(app = %app.name, error, "an app's dynos could not be started");
+                // Nobody waits for them any longer.
+                self.app_dynos(app).look();
             }
         }
         self.forget_unpacked();
@@ -108,11 +122,32 @@ impl Platform {
         let dynos = self.dynos.of(&app.id, app.name.as_str());
         // What is read after the turn is taken is the newest: whoever comes last runs the last.
         let _turn = dynos.turn();
-        let Some(target) = self.target(app)? else {
+        let Some((release, types)) = self.runnable(app)? else {
             return Ok(None);
         };
-        let quantities = self.ledger.formation(&app.id)?;
-        Ok(Some(dynos.deploy(&Arc::new(target), &quantities)))
+        let formation = self.wanted(&self.ledger.formation(&app.id)?);
+        let runs =
+            |(kind, share): (&String, &Share)| share.quantity > 0 && types.contains_key(kind);
+        if !formation.iter().any(runs) {
+            return Ok(Some(dynos.rest()));
+        }
+        let Some(target) = self.target_of(app, &release)? else {
+            return Ok(None);
+        };
+        Ok(Some(dynos.deploy(&Arc::new(target), &formation)))
+    }
+
+    /// What was chosen, with the sizes that there are.
+    fn wanted(&self, chosen: &BTreeMap<String, Chosen>) -> Formation {
+        let sizes = &self.options.dynos.sizes;
+        let share = |(kind, chosen): (&String, &Chosen)| {
+            let share = Share {
+                quantity: chosen.quantity,
+                size: sizes.chosen(chosen.size.as_deref()),
+            };
+            (kind.clone(), share)
+        };
+        chosen.iter().map(share).collect()
     }
 
     /// Runs the current release where nobody waits for it.
@@ -124,13 +159,18 @@ impl Platform {
         }
     }
 
-    fn target(&self, app: &App) -> Result<Option<Target>> {
+    /// The current release and its process types; none where there is nothing to run.
+    fn runnable(&self, app: &App) -> Result<Option<(ReleaseRow, BTreeMap<String, String>)>> {
         let release = match self.ledger.current_release(&app.id) {
             Ok(release) => release,
             Err(LedgerError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        self.target_of(app, &release)
+        let Some(slug) = &release.slug_id else {
+            return Ok(None);
+        };
+        let types = self.ledger.slug(slug)?.record.process_types;
+        Ok(Some((release, types)))
     }
 
     /// What a release would run; nothing where it has no slug.
@@ -191,61 +231,92 @@ impl Platform {
     /// # Errors
     /// The caller's: there is no such app.
     pub fn formation(&self, app: &App) -> Result<Vec<TypeRow>> {
-        let quantities = self.ledger.formation(&app.id)?;
+        let chosen = self.ledger.formation(&app.id)?;
         let types = self.process_types(app)?.into_iter();
-        Ok(types
-            .map(|(kind, command)| TypeRow {
-                quantity: quantities.get(&kind).copied().unwrap_or(0),
+        let row = |(kind, command)| {
+            let chosen = chosen.get(&kind).cloned().unwrap_or_default();
+            let size = self.options.dynos.sizes.chosen(chosen.size.as_deref());
+            TypeRow {
+                quantity: chosen.quantity,
+                size: size.name.clone(),
                 kind,
                 command,
-            })
-            .collect())
-    }
-
-    fn process_types(&self, app: &App) -> Result<BTreeMap<String, String>> {
-        let release = self.ledger.current_release(&app.id)?;
-        let Some(slug) = &release.slug_id else {
-            return Ok(BTreeMap::new());
+            }
         };
-        Ok(self.ledger.slug(slug)?.record.process_types)
+        Ok(types.map(row).collect())
     }
 
-    /// Changes how many dynos an app has.
+    pub(super) fn process_types(&self, app: &App) -> Result<BTreeMap<String, String>> {
+        Ok(self
+            .runnable(app)?
+            .map(|(_, types)| types)
+            .unwrap_or_default())
+    }
+
+    /// Changes how many dynos an app has, and how large they are. Dynos of another size take over as
+    /// those of a deploy do.
     ///
     /// # Errors
-    /// The caller's: no such type, or too many.
-    pub fn scale(&self, app: &App, wanted: &[(String, Quantity)], user: &str) -> Result<()> {
+    /// The caller's: no such type or size, or too many.
+    pub fn scale(&self, app: &App, wanted: &[(String, Change)], user: &str) -> Result<()> {
         let known = self.process_types(app)?;
         let dynos = self.dynos.of(&app.id, app.name.as_str());
-        let _turn = dynos.turn();
-        let mut quantities = self.ledger.formation(&app.id)?;
+        let turn = dynos.turn();
+        let before = self.ledger.formation(&app.id)?;
         let mut changed = BTreeMap::new();
-        for (kind, quantity) in wanted {
+        for (kind, change) in wanted {
             if !known.contains_key(kind) {
                 let (kind, known) = (kind.clone(), known.keys().cloned().collect());
                 return Err(FormationError::NoType { kind, known }.into());
             }
-            let before = quantities.get(kind).copied().unwrap_or(0);
-            let got = match *quantity {
-                Quantity::Exactly(count) => count,
-                Quantity::More(count) => before.saturating_add(count),
-                Quantity::Fewer(count) => before.saturating_sub(count),
+            let mut chosen = before.get(kind).cloned().unwrap_or_default();
+            chosen.quantity = match change.quantity {
+                None => chosen.quantity,
+                Some(Quantity::Exactly(count)) => count,
+                Some(Quantity::More(count)) => chosen.quantity.saturating_add(count),
+                Some(Quantity::Fewer(count)) => chosen.quantity.saturating_sub(count),
             };
-            if got > MOST_DYNOS {
-                let kind = kind.clone();
+            if chosen.quantity > MOST_DYNOS {
+                let (kind, got) = (kind.clone(), chosen.quantity);
                 return Err(FormationError::TooMany { kind, got }.into());
             }
-            quantities.insert(kind.clone(), got);
-            changed.insert(kind.clone(), got);
+            if let Some(name) = &change.size {
+                chosen.size = Some(self.size(name)?.name.clone());
+            }
+            changed.insert(kind.clone(), chosen);
         }
         self.ledger.scale(&app.id, &changed)?;
-        let shown = changed
+        let (old, new) = (self.wanted(&before), self.wanted(&changed));
+        let shown = new
             .iter()
-            .map(|(kind, count)| format!("{kind}@{count}"));
+            .map(|(kind, share)| format!("{kind}@{}:{}", share.quantity, share.size.name));
         let shown = shown.collect::<Vec<_>>().join(" ");
         self.say(&app.id, &format!("Scaled to {shown} by user {user}"));
-        dynos.scale(&changed);
-        Ok(())
+        let resized = |(kind, share): (&String, &Share)| {
+            let old = old.get(kind).filter(|old| old.quantity > 0);
+            old.is_some_and(|old| old.size.name != share.size.name)
+        };
+        let mut all = old.clone();
+        all.extend(new.clone());
+        let is_empty = all.values().all(|share| share.quantity == 0);
+        if dynos.has_target() && !is_empty && !new.iter().any(resized) {
+            dynos.scale(&new);
+            return Ok(());
+        }
+        drop(turn);
+        self.roll_out(app).map(drop)
+    }
+
+    /// The size of this name.
+    ///
+    /// # Errors
+    /// The caller's: there is none.
+    pub(super) fn size(&self, name: &str) -> Result<Arc<Size>, FormationError> {
+        let sizes = &self.options.dynos.sizes;
+        sizes.find(name).ok_or_else(|| FormationError::NoSize {
+            name: name.to_owned(),
+            known: sizes.names(),
+        })
     }
 
     /// The dynos of an app.

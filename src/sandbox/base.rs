@@ -1,6 +1,7 @@
 //! A tree that many roots show at `/app`, each under a writable layer of its own.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +37,19 @@ impl Base {
             dir: dir.to_owned(),
             outer: Arc::new(outer),
         })
+    }
+
+    /// Makes a pipe or a terminal of ours the property of what runs over the tree, which may then open
+    /// it again by name: `/dev/stdout`.
+    ///
+    /// # Errors
+    /// The platform's: its owner could not be changed.
+    pub fn give(&self, file: impl AsFd) -> Result<(), Error> {
+        let Some(id) = self.outer.id else {
+            return Ok(());
+        };
+        let given = nix::unistd::fchown(file, Some(id.into()), Some(id.into()));
+        given.map_err(|errno| Error::io(&self.dir)(errno.into()))
     }
 
     /// The tree, as the host sees it.

@@ -58,7 +58,7 @@ pub fn states(site: &Site, app: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn reaches(site: &Site, app: &str, wanted: &[&str]) {
+pub fn reaches(site: &Site, app: &str, wanted: &[&str]) {
     eventually(&format!("{wanted:?}"), || states(site, app) == wanted);
 }
 
@@ -95,7 +95,7 @@ fn a_push_ends_with_an_address_that_answers() {
 }
 
 /// The helper processes of a server.
-fn children(server: u32) -> Vec<String> {
+pub fn children(server: u32) -> Vec<String> {
     let tasks = std::fs::read_dir(format!("/proc/{server}/task")).unwrap();
     let children = tasks.flat_map(|task| {
         let path = task.unwrap().path().join("children");
@@ -148,7 +148,12 @@ fn a_formation_is_scaled_and_kept() {
     let app = deployed(&site, "hello");
     assert_eq!(states(&site, "hello"), ["web.1 up"]);
     let scaled = app.slugline(&["ps:scale", "web=2", "worker+1"]).success();
-    assert!(scaled.stderr.contains("Now: web=2 worker=1"), "{scaled:?}");
+    assert!(
+        scaled
+            .stderr
+            .contains("Now: web=2:standard-1x worker=1:standard-1x"),
+        "{scaled:?}"
+    );
     let all = ["web.1 up", "web.2 up", "worker.1 up"];
     reaches(&site, "hello", &all);
     let names = || (0..64).map(|_| get(&site, "hello", "/").1);
@@ -156,7 +161,10 @@ fn a_formation_is_scaled_and_kept() {
     assert_eq!(names.len(), 2, "{names:?}");
     logged(&site, "hello", "app[worker.1]: working as worker.1");
     let shown = app.slugline(&["ps:scale"]).success().stdout;
-    assert_eq!(shown, "flood=0 web=2 worker=1\n");
+    assert_eq!(
+        shown,
+        "flood=0:standard-1x web=2:standard-1x worker=1:standard-1x\n"
+    );
     let unknown = app.slugline(&["ps:scale", "clock=1"]).failure(2);
     assert!(unknown.stderr.contains("There are: flood, web, worker."));
     app.slugline(&["ps:scale", "web=101"]).failure(2);
@@ -180,7 +188,11 @@ fn a_formation_is_scaled_and_kept() {
         assert_eq!(get(&site, "hello", "/").0, 200);
     }
     // The log has survived, too.
-    logged(&site, "hello", "Scaled to web@2 worker@1 by user admin");
+    logged(
+        &site,
+        "hello",
+        "Scaled to web@2:standard-1x worker@1:standard-1x by user admin",
+    );
 
     site.slugline(&["ps:scale", "-a", "hello", "web=0", "worker=0"])
         .success();
@@ -224,7 +236,7 @@ fn dynos_are_stopped_and_restarted() {
         assert!(none.stderr.contains("There is no dyno"), "{none:?}");
     }
     let shown = app.slugline(&["ps"]).success().stdout;
-    assert!(shown.contains("=== web: exec /usr/bin/python3 -u server.py $PORT (1)"));
+    assert!(shown.contains("=== web (standard-1x): exec /usr/bin/python3 -u server.py $PORT (1)"));
 }
 
 #[test]

@@ -22,6 +22,7 @@ const ROWS: [(&str, &[&str]); 6] = [
         "vocabulary",
         &[
             "app",
+            "attach",
             "buildpack",
             "config",
             "digest",

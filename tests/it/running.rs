@@ -75,7 +75,7 @@ fn the_flask_tutorial() {
     app.slugline(&["config:set", "GREETING=hello world"])
         .success();
     let mut run = site.command(Path::new(SLUGLINE));
-    run.args(["run", "-a", "tutorial", "web"]);
+    run.args(["run", "--local", "-a", "tutorial", "web"]);
     let mut web = Running::start(run);
     assert_eq!(web.get("/"), (200, "Hello from Slugline".to_owned()));
     assert_eq!(web.get("/env/GREETING"), (200, "hello world".to_owned()));
@@ -96,7 +96,7 @@ fn a_node_app_by_its_default_process_type() {
     app.push().success();
     let mut run = site.command(Path::new(SLUGLINE));
     // The app comes from the work tree's remote, the type is web.
-    run.arg("run").current_dir(&app.dir);
+    run.args(["run", "--local"]).current_dir(&app.dir);
     let mut web = Running::start(run);
     assert_eq!(web.get("/"), (200, "Hello from Slugline".to_owned()));
 }
@@ -198,10 +198,13 @@ fn sigterm_ends_all_processes() {
 fn an_app_with_nothing_deployed() {
     let site = Site::new();
     site.slugline(&["apps", "create", "hello"]).success();
-    let run = site.slugline(&["run", "-a", "hello", "web"]).failure(2);
-    assert!(
-        run.stderr.contains("Deploy first: git push slugline main."),
-        "{}",
-        run.stderr
-    );
+    for place in [&[][..], &["--local"]] {
+        let arguments = [&["run", "-a", "hello", "web"], place].concat();
+        let run = site.slugline(&arguments).failure(2);
+        assert!(
+            run.stderr.contains("Deploy first: git push slugline main."),
+            "{}",
+            run.stderr
+        );
+    }
 }

@@ -5,9 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::one_off::{MOST_ONE_OFFS, OneOff, Request, TooManyOneOffs};
 use super::route::{Condition, Route, Upstreams};
 use super::slot::{DynoRow, Slot, State, Wish};
-use super::{Inner, Quantities, Target, lock};
+use super::{Formation, Inner, Share, Target, lock};
 
 /// The dynos of one app.
 #[derive(Debug)]
@@ -25,9 +26,14 @@ pub struct AppDynos {
 struct Members {
     /// All whose threads have not ended.
     slots: Vec<Arc<Slot>>,
+    /// The same of one-off dynos, which belong to no deploy.
+    one_offs: Vec<Arc<OneOff>>,
     /// The deploy that is wanted.
     generation: u64,
+    /// What further dynos run; nothing is kept at hand for an app that has none.
     target: Option<Arc<Target>>,
+    /// Whether there was a deploy.
+    is_deployed: bool,
     is_closed: bool,
 }
 
@@ -66,21 +72,23 @@ impl AppDynos {
 
     /// Starts the dynos of a release. Web dynos of the release before go on serving until all new
     /// ones listen; others are stopped at once. Returns the number of the deploy.
-    pub fn deploy(self: &Arc<Self>, target: &Arc<Target>, quantities: &Quantities) -> u64 {
+    pub fn deploy(self: &Arc<Self>, target: &Arc<Target>, formation: &Formation) -> u64 {
+        self.route.usage().touch();
         let mut members = lock(&self.state);
         members.generation += 1;
         members.target = Some(target.clone());
+        members.is_deployed = true;
         let generation = members.generation;
         let keep_web = target.types.contains_key("web")
-            && quantities.get("web").is_some_and(|count| *count > 0);
+            && formation.get("web").is_some_and(|share| share.quantity > 0);
         for slot in &members.slots {
             if !(slot.is_web() && keep_web && slot.state() == State::Up) {
                 slot.ask(Wish::Leave);
             }
         }
-        for (kind, count) in quantities {
-            for number in 1..=*count {
-                self.add(&mut members, target, kind, number);
+        for (kind, share) in formation {
+            for number in 1..=share.quantity {
+                self.add(&mut members, target, kind, number, share);
             }
         }
         drop(members);
@@ -88,14 +96,45 @@ impl AppDynos {
         generation
     }
 
+    /// Stops all dynos of an app that was deployed and is to have none; nothing is kept for them.
+    /// Returns the number of this deploy.
+    pub fn rest(&self) -> u64 {
+        let mut members = lock(&self.state);
+        members.generation += 1;
+        members.target = None;
+        members.is_deployed = true;
+        let generation = members.generation;
+        for slot in &members.slots {
+            slot.ask(Wish::Leave);
+        }
+        drop(members);
+        self.look();
+        generation
+    }
+
+    /// Dynos are about to be started: until then a request waits for them.
+    pub fn expect_start(&self) {
+        lock(&self.state).is_deployed = true;
+        self.route.publish(Upstreams {
+            backends: Vec::new(),
+            condition: Condition::Starting,
+        });
+    }
+
+    /// Whether it has what further dynos would run.
+    pub fn has_target(&self) -> bool {
+        lock(&self.state).target.is_some()
+    }
+
     /// Changes how many dynos there are of each named type.
-    pub fn scale(self: &Arc<Self>, quantities: &Quantities) {
+    pub fn scale(self: &Arc<Self>, formation: &Formation) {
         let mut members = lock(&self.state);
         let Some(target) = members.target.clone() else {
             return;
         };
         let generation = members.generation;
-        for (kind, count) in quantities {
+        for (kind, share) in formation {
+            let count = &share.quantity;
             let own = members
                 .slots
                 .iter()
@@ -110,14 +149,21 @@ impl AppDynos {
                 .map(|slot| slot.number)
                 .collect::<Vec<_>>();
             for number in (1..=*count).filter(|number| !there.contains(number)) {
-                self.add(&mut members, &target, kind, number);
+                self.add(&mut members, &target, kind, number, share);
             }
         }
         drop(members);
         self.look();
     }
 
-    fn add(self: &Arc<Self>, members: &mut Members, target: &Arc<Target>, kind: &str, number: u32) {
+    fn add(
+        self: &Arc<Self>,
+        members: &mut Members,
+        target: &Arc<Target>,
+        kind: &str,
+        number: u32,
+        share: &Share,
+    ) {
         // A type that this release does not have waits for one that has it.
         if members.is_closed
             || self.inner.stopping.load(Ordering::SeqCst)
@@ -126,7 +172,8 @@ impl AppDynos {
             return;
         }
         let generation = members.generation;
-        let slot = Slot::new(&self.inner, self, target, generation, kind, number);
+        let (inner, size) = (&self.inner, &share.size);
+        let slot = Slot::new(inner, self, target, generation, kind, number, size);
         let slot = Arc::new(slot);
         let (own, app) = (slot.clone(), self.clone());
         let started = thread::Builder::new()
@@ -163,13 +210,93 @@ impl AppDynos {
 
     fn ask(&self, which: &str, wish: Wish) -> usize {
         let members = lock(&self.state);
+        let one_offs = members.one_offs.iter();
+        let one_offs = one_offs.filter(|one| one.name == which || one.kind() == which);
+        // One that has ended is not begun again.
+        let ended = one_offs.inspect(|one| one.stop()).count();
         let named = |slot: &&Arc<Slot>| {
             slot.generation == members.generation
                 && slot.wish() != Wish::Leave
                 && (slot.name == which || slot.kind == which)
         };
         let named = members.slots.iter().filter(named);
-        named.inspect(|slot| slot.ask(wish)).count()
+        named.inspect(|slot| slot.ask(wish)).count() + ended
+    }
+
+    /// Runs one command in a dyno of its own.
+    ///
+    /// # Errors
+    /// The caller's: there are too many already.
+    pub fn run(
+        self: &Arc<Self>,
+        target: Arc<Target>,
+        request: Request,
+    ) -> Result<Arc<OneOff>, TooManyOneOffs> {
+        let mut members = lock(&self.state);
+        if members.is_closed {
+            return Err(TooManyOneOffs);
+        }
+        let taken = |number: &u32| members.one_offs.iter().any(|one| one.number == *number);
+        let most = u32::try_from(MOST_ONE_OFFS).unwrap_or(u32::MAX);
+        let free = (1..=most).find(|number| !taken(number));
+        let number = free.ok_or(TooManyOneOffs)?;
+        let one = Arc::new(OneOff::new(&self.inner, target, number, request));
+        members.one_offs.push(one.clone());
+        drop(members);
+        if let Some(secret) = one.secret() {
+            let own = Arc::downgrade(&one);
+            lock(&self.inner.awaiting).insert(secret.to_owned(), own);
+        }
+        let (own, app) = (one.clone(), self.clone());
+        let forget = move |own: &Arc<OneOff>| {
+            let mut members = lock(&app.state);
+            members.one_offs.retain(|one| !Arc::ptr_eq(one, own));
+            drop(members);
+            app.changed.notify_all();
+        };
+        let started = thread::Builder::new().name(one.name.clone());
+        let forget_unstarted = forget.clone();
+        let started = started.spawn(move || {
+            own.live();
+            forget(&own);
+            own.tell_end();
+        });
+        if let Err(error) = started {
+            tracing::error!(dyno = one.name, %error, "no thread for a dyno");
+            forget_unstarted(&one);
+            one.tell_end();
+        }
+        Ok(one)
+    }
+
+    /// Lets web dynos sleep if no request has come for long.
+    pub(super) fn doze(&self) {
+        let Some(limit) = self.inner.options.idle_time else {
+            return;
+        };
+        let members = lock(&self.state);
+        if self.route.usage().quiet() < limit {
+            return;
+        }
+        let own = members.slots.iter();
+        let own = own.filter(|slot| slot.is_web() && slot.generation == members.generation);
+        for slot in own.filter(|slot| slot.wish() == Wish::Run) {
+            slot.say("Idling");
+            slot.ask(Wish::Sleep);
+        }
+    }
+
+    /// Starts the web dynos that sleep, since somebody wants one.
+    pub(super) fn wake(&self) {
+        let members = lock(&self.state);
+        let own = members.slots.iter();
+        let own = own.filter(|slot| slot.is_web() && slot.generation == members.generation);
+        for slot in own {
+            if slot.wake_up() {
+                self.route.usage().touch();
+                slot.say("Unidling");
+            }
+        }
     }
 
     /// Those of the deploy that is wanted, in the order of their names.
@@ -180,7 +307,12 @@ impl AppDynos {
             own.filter(|slot| slot.generation == members.generation && slot.wish() != Wish::Leave);
         let mut own = own.collect::<Vec<_>>();
         own.sort_by(|a, b| (&a.kind, a.number).cmp(&(&b.kind, b.number)));
-        own.into_iter().map(|slot| slot.row()).collect()
+        let own = own.into_iter().map(|slot| slot.row());
+        let mut rows = own.collect::<Vec<_>>();
+        let mut one_offs = members.one_offs.iter().collect::<Vec<_>>();
+        one_offs.sort_by_key(|one| one.number);
+        rows.extend(one_offs.into_iter().map(|one| one.row()));
+        rows
     }
 
     pub(super) fn targets(&self) -> Vec<Arc<Target>> {
@@ -190,7 +322,7 @@ impl AppDynos {
     }
 
     /// Decides who gets the requests, and ends web dynos whose successors are there.
-    pub(super) fn look(&self) {
+    pub fn look(&self) {
         let members = lock(&self.state);
         let web = members.slots.iter().filter(|slot| slot.is_web());
         let (new, old): (Vec<_>, Vec<_>) =
@@ -201,7 +333,10 @@ impl AppDynos {
             let backends = slots.iter().filter_map(|slot| slot.backend());
             backends.collect::<Vec<_>>()
         };
-        let wanted = new.iter().filter(|slot| slot.wish() != Wish::Down);
+        let sleeps = |slot: &&&Arc<Slot>| slot.wish() == Wish::Sleep;
+        let wanted = new
+            .iter()
+            .filter(|slot| !matches!(slot.wish(), Wish::Down | Wish::Sleep));
         let all_up = new.iter().any(|slot| slot.state() == State::Up)
             && wanted.clone().all(|slot| slot.state() == State::Up);
         let (new_backends, old_backends) = (up(&new), up(&old));
@@ -212,10 +347,12 @@ impl AppDynos {
         };
         let condition = if !backends.is_empty() {
             Condition::Up
-        } else if members.target.is_none() {
+        } else if !members.is_deployed {
             Condition::Blank
         } else if new.is_empty() {
             Condition::NoWeb
+        } else if new.iter().any(|slot| sleeps(&slot)) {
+            Condition::Starting
         } else if new.iter().all(|slot| slot.state() == State::Crashed) {
             Condition::Crashed
         } else if wanted.count() == 0 {
@@ -256,7 +393,7 @@ impl AppDynos {
                             dyno: slot.name.clone(),
                         };
                     }
-                    State::Starting | State::Down => all_up = false,
+                    State::Starting | State::Down | State::Idle => all_up = false,
                 }
             }
             if all_up {
@@ -286,6 +423,9 @@ impl AppDynos {
         for slot in &members.slots {
             slot.ask(Wish::Leave);
         }
+        for one in &members.one_offs {
+            one.stop();
+        }
         drop(members);
         self.changed.notify_all();
     }
@@ -294,7 +434,7 @@ impl AppDynos {
     pub(super) fn wait_until_empty(&self, longest: Duration) {
         let end = Instant::now() + longest;
         let mut members = lock(&self.state);
-        while !members.slots.is_empty() {
+        while !(members.slots.is_empty() && members.one_offs.is_empty()) {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 tracing::warn!(app = self.app_id, "dynos are killed that did not end");

@@ -7,16 +7,19 @@
 
 mod formation;
 mod once;
+mod one_off;
 mod route;
 mod run;
+mod size;
 mod slot;
 mod unpacked;
+mod watched;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::config::ConfigVars;
@@ -26,7 +29,9 @@ use crate::stack::Stack;
 
 pub use formation::{AppDynos, Boot};
 pub use once::Once;
+pub use one_off::{Attach, Ends, MOST_ONE_OFFS, OneOff, Request, TooManyOneOffs, resize};
 pub use route::{Backend, Condition, Place, Route, Routes, Serving, Upstreams};
+pub use size::{DEFAULT_SIZE, Size, Sizes};
 pub use slot::{DynoRow, State};
 pub use unpacked::Unpacked;
 
@@ -35,16 +40,21 @@ use super::log_stream::LogStreams;
 /// What an operator decides for dynos.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// With the dynos' limits and network.
+    /// With the dynos' network; a size's own has its limits besides.
     pub sandbox: Sandbox,
+    pub sizes: Sizes,
     /// What their processes see besides config vars, which go over it.
     pub env: Vec<(String, String)>,
     /// Longest time from the start of a web dyno to its listening.
     pub boot_time: Duration,
     /// Longest time that processes get after SIGTERM, and before it to finish what they serve.
     pub stop_time: Duration,
-    /// Of one dyno; twice as much ends it.
-    pub memory_bytes: u64,
+    /// How long a dyno runs until it is started anew; up to [`JITTER_PERCENT`] more.
+    pub cycle_time: Duration,
+    /// After how long without a request web dynos go to sleep; none never do.
+    pub idle_time: Option<Duration>,
+    /// How long an attached one-off dyno may be silent, both ways.
+    pub silence: Duration,
     /// The delay before the second start after a crash; it doubles with each further one.
     pub first_delay: Duration,
     pub longest_delay: Duration,
@@ -64,8 +74,19 @@ pub struct Target {
     pub types: BTreeMap<String, String>,
 }
 
-/// How many dynos of each type.
-pub type Quantities = BTreeMap<String, u32>;
+/// How many dynos of a type there should be, and how large.
+#[derive(Debug, Clone)]
+pub struct Share {
+    pub quantity: u32,
+    pub size: Arc<Size>,
+}
+
+/// The share of each type.
+pub type Formation = BTreeMap<String, Share>;
+
+/// By how much longer than the cycle's time a dyno may run, so that not all of them start anew at
+/// once. Source: Heroku's 216 minutes of a day.
+pub const JITTER_PERCENT: u32 = 15;
 
 /// All dynos.
 #[derive(Debug)]
@@ -82,6 +103,8 @@ struct Inner {
     apps: Mutex<HashMap<String, Arc<AppDynos>>>,
     /// How writable layers are made; tried once.
     layering: OnceLock<Layering>,
+    /// One-off dynos that wait for their clients, by what the client has to say.
+    awaiting: Mutex<HashMap<String, Weak<OneOff>>>,
     stopping: AtomicBool,
 }
 
@@ -101,6 +124,7 @@ impl Dynos {
                 routes,
                 apps: Mutex::default(),
                 layering: OnceLock::new(),
+                awaiting: Mutex::default(),
                 stopping: AtomicBool::new(false),
             }),
         }
@@ -121,7 +145,9 @@ impl Dynos {
         let mut apps = lock(&self.inner.apps);
         let new = || {
             let route = self.inner.routes.of(app_id, app_name);
-            Arc::new(AppDynos::new(app_id, &self.inner, route))
+            let app = Arc::new(AppDynos::new(app_id, &self.inner, route));
+            app.route().set_sleeper(&app);
+            app
         };
         apps.entry(app_id.to_owned()).or_insert_with(new).clone()
     }
@@ -140,6 +166,16 @@ impl Dynos {
     pub fn targets(&self) -> Vec<Arc<Target>> {
         let apps = lock(&self.inner.apps).values().cloned().collect::<Vec<_>>();
         apps.iter().flat_map(|app| app.targets()).collect()
+    }
+
+    /// Whether a client may come for a one-off dyno.
+    pub fn awaits_clients(&self) -> bool {
+        !lock(&self.inner.awaiting).is_empty()
+    }
+
+    /// The one-off dyno that waits for the client who says this; it is found once.
+    pub fn awaiting(&self, secret: &str) -> Option<Arc<OneOff>> {
+        lock(&self.inner.awaiting).remove(secret)?.upgrade()
     }
 
     /// Stops all dynos of all apps; none starts after it.
@@ -179,6 +215,14 @@ fn choose_port(own_network: bool) -> io::Result<u16> {
     }
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     Ok(listener.local_addr()?.port())
+}
+
+/// A number below `most`, evenly spread enough.
+fn random_below(most: u64) -> u64 {
+    let mut bytes = [0; 8];
+    // Without random bytes it is the first.
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_ne_bytes(bytes) % most.max(1)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

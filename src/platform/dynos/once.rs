@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use super::run::launch;
+use super::run::start;
 use super::{Dynos, Target};
 use crate::dyno::{Lines, environment};
 use crate::platform::log_stream::Source;
@@ -47,8 +47,9 @@ impl Dynos {
             None,
             inner.options.env.iter().cloned(),
         );
-        let started = launch(inner, target, once.command, env);
-        let (mut process, mut output, _scratch) = started.context("starting a one-off dyno")?;
+        let size = inner.options.sizes.chosen(None);
+        let started = start(inner, target, &size, once.command, env);
+        let (mut watched, mut output) = started.context("starting a one-off dyno")?;
         say("State changed from starting to up");
         // Bounded: who reads slowly slows the command.
         let (sender, chunks) = sync_channel(16);
@@ -73,30 +74,29 @@ impl Dynos {
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            watched.look_at_memory(say);
             let now = Instant::now();
             match killed_at {
                 None if now >= end || inner.stopping.load(Ordering::SeqCst) => {
                     say("Stopping all processes with SIGTERM");
-                    process.signal(Signal::SIGTERM);
+                    watched.process.signal(Signal::SIGTERM);
                     killed_at = Some(now + inner.options.stop_time);
                 }
-                Some(last) if now >= last => process.kill(),
+                Some(last) if now >= last => watched.process.kill(),
                 _ => {}
             }
         }
         lines.finish(&mut each);
         let _ = reader.join();
         let code = loop {
-            match process.try_wait() {
-                Ok(Some(exit)) => break exit.code(),
-                Ok(None) => thread::sleep(Duration::from_millis(5)),
-                Err(error) => {
-                    let text = error.to_string();
-                    say(&text);
-                    line(&text);
-                    break 137;
-                }
+            let both = |text: &str| {
+                say(text);
+                line(text);
+            };
+            if let Some(code) = watched.ended(both) {
+                break code;
             }
+            thread::sleep(Duration::from_millis(5));
         };
         say(&format!("Process exited with status {code}"));
         say("State changed from up to complete");

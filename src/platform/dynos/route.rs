@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockWriteGuard, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::AppDynos;
 use crate::domain::{DomainName, is_below};
 use crate::sandbox::Door;
 
@@ -28,10 +30,11 @@ pub struct Backend {
     pub place: Place,
     pub port: u16,
     in_flight: AtomicUsize,
+    usage: Arc<Usage>,
 }
 
 impl Backend {
-    pub(super) fn new(dyno: &str, place: Place, port: u16) -> Self {
+    pub(super) fn new(dyno: &str, place: Place, port: u16, usage: Arc<Usage>) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         Self {
             id: COUNT.fetch_add(1, Ordering::Relaxed),
@@ -39,12 +42,14 @@ impl Backend {
             place,
             port,
             in_flight: AtomicUsize::new(0),
+            usage,
         }
     }
 
     /// Counts a request until the value is dropped.
     pub fn enter(self: &Arc<Self>) -> Serving {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
+        self.usage.under_way.fetch_add(1, Ordering::SeqCst);
         Serving(self.clone())
     }
 
@@ -61,6 +66,44 @@ pub struct Serving(Arc<Backend>);
 impl Drop for Serving {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.0.usage.touch();
+        self.0.usage.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// When an app was used last.
+#[derive(Debug)]
+pub(super) struct Usage {
+    began: Instant,
+    /// In milliseconds from then on.
+    last: AtomicU64,
+    under_way: AtomicUsize,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            last: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Usage {
+    /// It is used now.
+    pub fn touch(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now, Ordering::SeqCst);
+    }
+
+    /// For how long no request has been under way.
+    pub fn quiet(&self) -> Duration {
+        if self.under_way.load(Ordering::SeqCst) > 0 {
+            return Duration::ZERO;
+        }
+        let last = Duration::from_millis(self.last.load(Ordering::SeqCst));
+        self.began.elapsed().saturating_sub(last)
     }
 }
 
@@ -71,7 +114,7 @@ pub enum Condition {
     Blank,
     /// No web dyno is wanted.
     NoWeb,
-    /// One is starting: it is worth waiting.
+    /// One is starting, or would wake: it is worth waiting.
     Starting,
     Up,
     /// All have crashed.
@@ -92,6 +135,9 @@ pub struct Route {
     pub app_name: String,
     maintenance: AtomicBool,
     upstreams: watch::Sender<Arc<Upstreams>>,
+    usage: Arc<Usage>,
+    /// Who is woken by those who wait for a dyno.
+    sleeper: OnceLock<Weak<AppDynos>>,
 }
 
 impl Route {
@@ -105,9 +151,22 @@ impl Route {
         self.maintenance.store(on, Ordering::Relaxed);
     }
 
-    /// Who answers now, and how to wait for a change.
+    /// Who answers now, and how to wait for a change. Dynos that sleep are woken by it.
     pub fn upstreams(&self) -> watch::Receiver<Arc<Upstreams>> {
-        self.upstreams.subscribe()
+        let upstreams = self.upstreams.subscribe();
+        if let Some(app) = self.sleeper.get().and_then(Weak::upgrade) {
+            app.wake();
+        }
+        upstreams
+    }
+
+    pub(super) fn set_sleeper(&self, app: &Arc<AppDynos>) {
+        // A route is made for one app, and told once.
+        let _ = self.sleeper.set(Arc::downgrade(app));
+    }
+
+    pub(super) fn usage(&self) -> &Arc<Usage> {
+        &self.usage
     }
 
     /// Who answers now.
@@ -158,6 +217,8 @@ impl Routes {
                 app_id: app_id.to_owned(),
                 app_name: app_name.to_owned(),
                 maintenance: AtomicBool::new(false),
+                usage: Arc::default(),
+                sleeper: OnceLock::new(),
                 upstreams: watch::channel(Arc::new(Upstreams {
                     backends: Vec::new(),
                     condition: Condition::Blank,
@@ -282,11 +343,15 @@ mod tests {
 
     #[test]
     fn requests_are_counted() {
-        let backend = Arc::new(Backend::new("web.1", Place::Host, 1));
+        let usage = Arc::new(Usage::default());
+        let backend = Arc::new(Backend::new("web.1", Place::Host, 1, usage.clone()));
         let one = backend.enter();
         let two = backend.enter();
         assert_eq!(backend.in_flight(), 2);
+        assert_eq!(usage.quiet(), Duration::ZERO);
         drop((one, two));
         assert_eq!(backend.in_flight(), 0);
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(usage.quiet() > Duration::ZERO);
     }
 }

@@ -11,20 +11,19 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
 use super::route::{Backend, Place};
+use super::size::Size;
 use super::slot::{Slot, State, Wish};
-use super::{Inner, Target, choose_port};
+use super::watched::Watched;
+use super::{Inner, JITTER_PERCENT, Target, choose_port, random_below};
 use crate::dyno::{Lines, Process, Start, environment};
 use crate::platform::log_stream::{LogStream, Source, Throttle, Verdict};
 use crate::platform::scratch::Scratch;
-use crate::sandbox::{Error, Limit, Network};
+use crate::sandbox::{Network, Streams};
 
 /// How often a web dyno that starts is looked at: what it takes longer, its first request waits.
 const BOOT_TICK: Duration = Duration::from_millis(5);
 /// How often one that runs is; what happens meanwhile wakes the thread anyway.
 const TICK: Duration = Duration::from_secs(1);
-const MEMORY_TICK: Duration = Duration::from_secs(2);
-/// How often memory over the limit is said. Source: Heroku's notices come every twenty seconds.
-const MEMORY_NOTICE: Duration = Duration::from_secs(20);
 
 /// How a process came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,16 +55,15 @@ pub(super) fn run(slot: &Arc<Slot>) -> Outcome {
 
 struct Life<'a> {
     slot: &'a Arc<Slot>,
-    process: Process,
+    watched: Watched,
     /// Passes the output on to the log, to its end.
     output: Option<JoinHandle<()>>,
     port: Option<u16>,
     started: Instant,
-    memory_due: Instant,
-    notice_due: Instant,
+    /// When it is to start anew.
+    cycle_due: Instant,
     /// It was killed for a reason that has been said.
     is_killed: bool,
-    _scratch: Scratch,
 }
 
 impl<'a> Life<'a> {
@@ -89,19 +87,21 @@ impl<'a> Life<'a> {
             text.as_deref(),
             options.env.clone(),
         );
-        let (process, output, scratch) = launch(&slot.inner, &slot.target, &slot.command, env)?;
+        let (watched, output) = start(&slot.inner, &slot.target, &slot.size, &slot.command, env)?;
         let started = Instant::now();
-        let passed_on = pass_on(output, slot.clone());
+        let (log, waker) = (slot.log.clone(), slot.clone());
+        let passed_on = pass_on(output, log, slot.name.clone(), move || waker.wake());
+        let cycle = slot.inner.options.cycle_time;
+        let jitter = cycle * JITTER_PERCENT / 100;
+        let jitter = random_below(u64::try_from(jitter.as_millis()).unwrap_or(u64::MAX));
         Ok(Self {
             slot,
-            process,
+            watched,
             output: Some(passed_on),
             port,
             started,
-            memory_due: started + MEMORY_TICK,
-            notice_due: started,
+            cycle_due: started + cycle + Duration::from_millis(jitter),
             is_killed: false,
-            _scratch: scratch,
         })
     }
 
@@ -121,8 +121,16 @@ impl<'a> Life<'a> {
             if let Some(port) = self.port.filter(|_| booting) {
                 self.look_for(port);
             }
-            if self.memory_due <= Instant::now() {
-                self.look_at_memory();
+            self.watched.look_at_memory(|text| self.slot.say(text));
+            if self.slot.state() == State::Up {
+                if Instant::now() >= self.cycle_due {
+                    self.slot.say("Cycling");
+                    self.stop();
+                    return Outcome::AsWished;
+                }
+                if self.slot.is_web() {
+                    self.slot.doze();
+                }
             }
             let booting = self.slot.state() == State::Starting && self.port.is_some();
             self.slot.pause(if booting { BOOT_TICK } else { TICK });
@@ -130,9 +138,12 @@ impl<'a> Life<'a> {
     }
 
     fn look_for(&mut self, port: u16) {
-        if self.process.listens(port) {
-            let place = self.process.door().map_or(Place::Host, Place::Door);
-            let backend = Backend::new(&self.slot.name, place, port);
+        if self.watched.process.listens(port) {
+            let door = self.watched.process.door();
+            let place = door.map_or(Place::Host, Place::Door);
+            let usage = self.slot.usage().unwrap_or_default();
+            usage.touch();
+            let backend = Backend::new(&self.slot.name, place, port, usage);
             self.slot.set_state(State::Up, Some(Arc::new(backend)));
         } else if self.started.elapsed() > self.slot.inner.options.boot_time {
             let seconds = self.slot.inner.options.boot_time.as_secs();
@@ -146,58 +157,17 @@ impl<'a> Life<'a> {
     fn kill(&mut self) {
         self.slot.say("Stopping process with SIGKILL");
         self.is_killed = true;
-        self.process.kill();
-    }
-
-    fn look_at_memory(&mut self) {
-        let now = Instant::now();
-        self.memory_due = now + MEMORY_TICK;
-        let limit = self.slot.inner.options.memory_bytes;
-        let used = self.process.memory_bytes();
-        if used <= limit || now < self.notice_due {
-            return;
-        }
-        self.notice_due = now + MEMORY_NOTICE;
-        self.say_memory(used);
-        self.slot.say("Error R14 (Memory quota exceeded)");
-    }
-
-    fn say_memory(&self, used: u64) {
-        let limit = self.slot.inner.options.memory_bytes;
-        let percent = used.saturating_mul(1000) / limit.max(1);
-        self.slot.say(&format!(
-            "Process running mem={}M({}.{}%)",
-            used >> 20,
-            percent / 10,
-            percent % 10
-        ));
+        self.watched.process.kill();
     }
 
     /// Whether the process has ended; says how.
     fn has_ended(&mut self) -> bool {
-        let ended = self.process.try_wait();
-        let status = match &ended {
-            Ok(None) => return false,
-            Ok(Some(exit)) => exit.code(),
-            Err(_) => 137,
+        let Some(status) = self.watched.ended(|text| self.slot.say(text)) else {
+            return false;
         };
         if let Some(output) = self.output.take() {
             // Nobody holds the other end of the pipe any more, so it ends.
             let _ = output.join();
-        }
-        if let Err(Error::Limit { limit, value }) = ended {
-            if limit == Limit::Memory {
-                self.say_memory(value);
-                self.slot.say("Error R15 (Memory quota vastly exceeded)");
-            } else {
-                self.slot.say(&format!(
-                    "The dyno reached its limit of {value} ({limit:?})"
-                ));
-            }
-            self.slot.say("Stopping process with SIGKILL");
-        } else if let Err(error) = ended {
-            self.slot
-                .say(&format!("The dyno could not be started: {error}"));
         }
         self.slot
             .say(&format!("Process exited with status {status}"));
@@ -221,7 +191,7 @@ impl<'a> Life<'a> {
             self.slot.pause(Duration::from_millis(20));
         }
         self.slot.say("Stopping all processes with SIGTERM");
-        self.process.signal(Signal::SIGTERM);
+        self.watched.process.signal(Signal::SIGTERM);
         let end = Instant::now() + longest;
         while !self.has_ended() {
             if Instant::now() >= end && !self.is_killed {
@@ -231,55 +201,86 @@ impl<'a> Life<'a> {
                 ));
                 self.slot.say("Stopping remaining processes with SIGKILL");
                 self.is_killed = true;
-                self.process.kill();
+                self.watched.process.kill();
             }
             self.slot.pause(Duration::from_millis(20));
         }
     }
 }
 
-/// Starts a command over a target's slug.
-pub(super) fn launch(
+/// Starts a command over a target's slug; its output is to be read.
+pub(super) fn start(
     inner: &Inner,
     target: &Target,
+    size: &Arc<Size>,
     command: &str,
     env: Vec<(String, String)>,
-) -> Result<(Process, PipeReader, Scratch)> {
+) -> Result<(Watched, PipeReader)> {
+    let pipe = || -> Result<_> {
+        let (reader, writer) = std::io::pipe()?;
+        let error = writer.try_clone()?;
+        Ok((reader, writer, error))
+    };
+    let (reader, output, error) = pipe().context("making a pipe")?;
+    let streams = Streams {
+        input: None,
+        output: output.into(),
+        error: error.into(),
+    };
+    let watched = start_on(inner, target, size, command, env, streams)?;
+    Ok((watched, reader))
+}
+
+/// The same on streams of the caller's.
+pub(super) fn start_on(
+    inner: &Inner,
+    target: &Target,
+    size: &Arc<Size>,
+    command: &str,
+    env: Vec<(String, String)>,
+    streams: Streams,
+) -> Result<Watched> {
     let scratch = Scratch::create(&inner.scratch).context("making a dyno's directory")?;
     let image = target.stack.image.as_ref();
-    let started = Process::start(&Start {
-        sandbox: &inner.options.sandbox,
+    let start = Start {
+        sandbox: &size.sandbox,
         base: &target.base,
         layering: inner.layering(),
         stack: image.map(|image| image.root.as_path()),
         scratch: scratch.path(),
         command,
         env,
-    });
-    let (process, output) = started?;
-    Ok((process, output, scratch))
+    };
+    let process = Process::start(&start, streams)?;
+    Ok(Watched::new(process, size.clone(), scratch))
 }
 
-/// Writes a process's lines to its app's log, on a thread of its own.
-fn pass_on(mut output: PipeReader, slot: Arc<Slot>) -> JoinHandle<()> {
+/// Writes a process's lines to its app's log, on a thread of its own, which calls `at_end` last.
+pub(super) fn pass_on(
+    mut output: PipeReader,
+    log: Arc<LogStream>,
+    name: String,
+    at_end: impl FnOnce() + Send + 'static,
+) -> JoinHandle<()> {
     thread::spawn(move || {
         let (mut lines, mut buffer) = (Lines::default(), vec![0; 16 * 1024]);
         let mut throttle = Throttle::new(Instant::now());
-        let mut write = |log: &LogStream, line: &str| match throttle.take(Instant::now()) {
-            Verdict::Keep => log.write(Source::App, &slot.name, line),
+        let notice = |dropped| log.write(Source::Heroku, &name, &flood(dropped));
+        let mut write = |line: &str| match throttle.take(Instant::now()) {
+            Verdict::Keep => log.write(Source::App, &name, line),
             Verdict::Drop => {}
-            Verdict::Notice(dropped) => slot.say(&flood(dropped)),
+            Verdict::Notice(dropped) => notice(dropped),
         };
         // An error is the end as well.
         while let Ok(count @ 1..) = output.read(&mut buffer) {
-            lines.feed(&buffer[..count], |line| write(&slot.log, line));
+            lines.feed(&buffer[..count], &mut write);
         }
-        lines.finish(|line| write(&slot.log, line));
+        lines.finish(&mut write);
         let dropped = throttle.rest();
         if dropped > 0 {
-            slot.say(&flood(dropped));
+            notice(dropped);
         }
-        slot.wake();
+        at_end();
     })
 }
 

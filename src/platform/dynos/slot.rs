@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::formation::AppDynos;
-use super::route::Backend;
+use super::route::{Backend, Usage};
 use super::run::{Outcome, run};
-use super::{Inner, Target, lock};
+use super::{Inner, Size, Target, lock};
 use crate::platform::clock;
 use crate::platform::log_stream::{LogStream, Source};
 
@@ -21,6 +21,8 @@ pub enum State {
     Crashed,
     /// Stopped, and not to be started.
     Down,
+    /// Stopped until a request comes.
+    Idle,
 }
 
 impl fmt::Display for State {
@@ -30,6 +32,7 @@ impl fmt::Display for State {
             Self::Up => "up",
             Self::Crashed => "crashed",
             Self::Down => "down",
+            Self::Idle => "idle",
         })
     }
 }
@@ -41,6 +44,7 @@ pub struct DynoRow {
     pub name: String,
     pub kind: String,
     pub command: String,
+    pub size: String,
     pub version: crate::release::Version,
     pub state: State,
     /// Since when it is in this state.
@@ -55,6 +59,8 @@ pub(super) enum Wish {
     Restart,
     /// End, and stay down until somebody wants otherwise.
     Down,
+    /// End, and begin anew with the next request.
+    Sleep,
     /// End, for good.
     Leave,
 }
@@ -70,6 +76,7 @@ pub(super) struct Slot {
     /// Which deploy it belongs to; counted in the app.
     pub generation: u64,
     pub command: String,
+    pub size: Arc<Size>,
     pub target: Arc<Target>,
     pub inner: Arc<Inner>,
     pub log: Arc<LogStream>,
@@ -97,6 +104,7 @@ impl Slot {
         generation: u64,
         kind: &str,
         number: u32,
+        size: &Arc<Size>,
     ) -> Self {
         Self {
             id: uuid::Uuid::new_v4().to_string(),
@@ -105,6 +113,7 @@ impl Slot {
             number,
             generation,
             command: target.types.get(kind).cloned().unwrap_or_default(),
+            size: size.clone(),
             target: target.clone(),
             inner: inner.clone(),
             log: inner.streams.of(&target.app_id),
@@ -134,8 +143,7 @@ impl Slot {
             if wish == Wish::Leave {
                 return;
             }
-            if wish == Wish::Down {
-                self.set_state(State::Down, None);
+            if matches!(wish, Wish::Down | Wish::Sleep) {
                 if self.wait_while_down() == Wish::Leave {
                     return;
                 }
@@ -203,6 +211,7 @@ impl Slot {
             name: self.name.clone(),
             kind: self.kind.clone(),
             command: self.command.clone(),
+            size: self.size.name.clone(),
             version: self.target.version,
             state: life.state,
             since: life.since,
@@ -247,6 +256,29 @@ impl Slot {
         self.changed.notify_all();
     }
 
+    /// One that sleeps, or is about to, is to run again; says whether it was one.
+    pub fn wake_up(&self) -> bool {
+        let mut life = lock(&self.life);
+        let asleep = life.wish == Wish::Sleep;
+        if asleep {
+            life.wish = Wish::Run;
+            self.changed.notify_all();
+        }
+        asleep
+    }
+
+    /// When its app was used last.
+    pub fn usage(&self) -> Option<Arc<Usage>> {
+        Some(self.app.upgrade()?.route().usage().clone())
+    }
+
+    /// Lets the app's web dynos sleep if nobody has asked them for long.
+    pub fn doze(&self) {
+        if let Some(app) = self.app.upgrade() {
+            app.doze();
+        }
+    }
+
     /// Wakes the thread for another look.
     pub fn wake(&self) {
         let _life = lock(&self.life);
@@ -268,6 +300,17 @@ impl Slot {
         waited.map_or(Wish::Leave, |(life, _)| life.wish)
     }
 
+    /// Waits until something else is wished.
+    fn pause_while(&self, wish: Wish) {
+        let mut life = lock(&self.life);
+        while life.wish == wish {
+            let Ok(woken) = self.changed.wait(life) else {
+                return;
+            };
+            life = woken;
+        }
+    }
+
     /// Waits until something else than running is wished.
     fn rest(&self, longest: Duration) -> Wish {
         let end = Instant::now() + longest;
@@ -284,8 +327,10 @@ impl Slot {
     fn wait_while_down(&self) -> Wish {
         loop {
             match self.wish() {
-                Wish::Down => {
-                    self.pause(Duration::from_secs(3600));
+                wish @ (Wish::Down | Wish::Sleep) => {
+                    let asleep = wish == Wish::Sleep;
+                    self.set_state(if asleep { State::Idle } else { State::Down }, None);
+                    self.pause_while(wish);
                 }
                 Wish::Restart => {
                     self.fulfil(Wish::Restart);

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::BufReader;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use anyhow::{Context, Result};
 
@@ -23,7 +23,8 @@ pub struct Unpacked {
     trees: Mutex<HashMap<Digest, Arc<Tree>>>,
 }
 
-type Tree = Mutex<Option<Arc<Base>>>;
+/// Its user is nobody's while no dyno runs over it.
+type Tree = Mutex<Weak<Base>>;
 
 impl Unpacked {
     /// The trees in `dir`. What a server has left half done is removed.
@@ -44,8 +45,8 @@ impl Unpacked {
     pub fn of(&self, digest: &Digest, store: &Store) -> Result<Arc<Base>> {
         let tree = lock(&self.trees).entry(*digest).or_default().clone();
         let mut tree = lock(&tree);
-        if let Some(base) = &*tree {
-            return Ok(base.clone());
+        if let Some(base) = tree.upgrade() {
+            return Ok(base);
         }
         let path = self.dir.join(digest.hex());
         if !path.is_dir() {
@@ -56,7 +57,7 @@ impl Unpacked {
                 .base(&path)
                 .context("handing an unpacked slug over")?,
         );
-        *tree = Some(base.clone());
+        *tree = Arc::downgrade(&base);
         Ok(base)
     }
 
@@ -81,10 +82,7 @@ impl Unpacked {
         trees.retain(|digest, tree| {
             digests.contains(digest)
                 || Arc::strong_count(tree) > 1
-                || tree.try_lock().map_or(true, |tree| {
-                    tree.as_ref()
-                        .is_some_and(|base| Arc::strong_count(base) > 1)
-                })
+                || tree.try_lock().map_or(true, |tree| tree.strong_count() > 0)
         });
         let names = trees.keys().chain(digests).map(Digest::hex);
         let names = names.collect::<HashSet<_>>();

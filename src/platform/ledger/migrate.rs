@@ -22,6 +22,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0008_scopes_and_signed_pushes.sql"),
     include_str!("migrations/0009_release_phase.sql"),
     include_str!("migrations/0010_domains.sql"),
+    include_str!("migrations/0011_dyno_sizes.sql"),
 ];
 
 /// Applies the migrations that the file has not seen yet.

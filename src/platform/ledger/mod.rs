@@ -37,6 +37,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use deploy::{Deploy, Deployed, RefIntent};
 pub use domains::MOST_DOMAINS;
 pub use error::LedgerError;
+pub use formations::Chosen;
 pub use rows::{
     App, Build, Domain, Intent, RefCommand, ReleaseRow, Scope, SignedPush, Slug, Source,
     SourceKind, Token, UnusedSlug,

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use serde::de::DeserializeOwned;
 
 use super::error::LedgerError;
+use super::formations::Chosen;
 use super::rows::{
     App, Build, Domain, Intent, ReleaseRow, Scope, SignedPush, Slug, Source, Token, UnusedSlug,
 };
@@ -189,19 +190,28 @@ pub(super) fn insert_buildpack(
 
 // Formations.
 
-pub(super) fn formation(c: &Connection, app_id: &str) -> Result<Vec<(String, u32)>> {
-    let sql = "SELECT type, quantity FROM formations WHERE app_id = ?1";
+pub(super) fn formation(c: &Connection, app_id: &str) -> Result<Vec<(String, Chosen)>> {
+    let sql = "SELECT type, quantity, size FROM formations WHERE app_id = ?1";
     all(c, sql, [app_id], |row| {
-        Ok((row.get("type")?, row.get("quantity")?))
+        let chosen = Chosen {
+            quantity: row.get("quantity")?,
+            size: row.get("size")?,
+        };
+        Ok((row.get("type")?, chosen))
     })
 }
 
-pub(super) fn set_quantity(c: &Connection, app_id: &str, kind: &str, quantity: u32) -> Result<()> {
+pub(super) fn set_formation(
+    c: &Connection,
+    app_id: &str,
+    kind: &str,
+    chosen: &Chosen,
+) -> Result<()> {
     run(
         c,
-        "INSERT INTO formations (app_id, type, quantity) VALUES (?1, ?2, ?3)
-            ON CONFLICT (app_id, type) DO UPDATE SET quantity = ?3",
-        params![app_id, kind, quantity],
+        "INSERT INTO formations (app_id, type, quantity, size) VALUES (?1, ?2, ?3, ?4)
+            ON CONFLICT (app_id, type) DO UPDATE SET quantity = ?3, size = ?4",
+        params![app_id, kind, chosen.quantity, chosen.size],
     )?;
     Ok(())
 }

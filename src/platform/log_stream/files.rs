@@ -15,7 +15,12 @@ pub(super) struct Files {
     current: PathBuf,
     before: PathBuf,
     file: Option<(File, u64)>,
+    /// Looks since something was written last.
+    looks: u32,
 }
+
+/// So many looks without anything to write, and the file is closed: most apps are silent.
+const LOOKS: u32 = 25;
 
 impl Files {
     pub fn new(dir: &Path, app_id: &str) -> Self {
@@ -23,10 +28,20 @@ impl Files {
             current: dir.join(format!("{app_id}.log")),
             before: dir.join(format!("{app_id}.log.1")),
             file: None,
+            looks: 0,
+        }
+    }
+
+    /// There was nothing to write.
+    pub fn look(&mut self) {
+        self.looks += 1;
+        if self.looks >= LOOKS {
+            (self.file, self.looks) = (None, 0);
         }
     }
 
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.looks = 0;
         let (mut file, mut length) = match self.file.take() {
             Some(open) => open,
             None => self.open()?,
@@ -106,6 +121,9 @@ mod tests {
         let last = files.last(2);
         assert_eq!(last.len(), 2);
         assert_eq!(format!("{}\n", last[1].text()), line(39));
+        // A silent app's file is closed, and opened again.
+        (0..LOOKS).for_each(|_| files.look());
+        assert!(files.file.is_none());
         // A restart goes on in the same file.
         let mut again = Files::new(dir.path(), "app");
         again.append(line(40).as_bytes()).unwrap();

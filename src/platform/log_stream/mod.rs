@@ -173,9 +173,9 @@ impl LogStream {
             }
             std::mem::take(&mut state.pending)
         };
-        if !pending.is_empty()
-            && let Err(error) = files.append(&pending)
-        {
+        if pending.is_empty() {
+            files.look();
+        } else if let Err(error) = files.append(&pending) {
             tracing::warn!(%error, "an app's log could not be written");
         }
     }

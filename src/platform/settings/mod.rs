@@ -17,8 +17,8 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 pub use error::{Place, SettingsError};
-pub use value::PublicUrl;
-use value::{Domain, DynoNetwork, build_env, list, number, parsed, scalar};
+use value::{Domain, DynoNetwork, build_env, dyno_sizes, list, number, parsed, scalar};
+pub use value::{DynoSize, PublicUrl};
 
 use crate::config::ConfigVars;
 use crate::sandbox::{Isolation, Level, Limits as BuildLimits, Network, Place as NetworkPlace};
@@ -45,7 +45,7 @@ const OTHER_VARIABLES: &[&str] = &[
 
 /// The settings' names in the file; the variables are these in capitals, the command line's
 /// options these with `-` for `_`.
-pub const NAMES: [&str; 39] = [
+pub const NAMES: [&str; 43] = [
     "allowed_signers",
     "behind_proxy",
     "boot_timeout_seconds",
@@ -62,9 +62,11 @@ pub const NAMES: [&str; 39] = [
     "create_on_push",
     "domain",
     "dyno_cpu_percent",
+    "dyno_cycle_seconds",
     "dyno_memory_bytes",
     "dyno_network",
     "dyno_processes",
+    "dyno_sizes",
     "gpg_home",
     "listen",
     "log_format",
@@ -75,6 +77,7 @@ pub const NAMES: [&str; 39] = [
     "public_url",
     "push_limit_bytes",
     "router_listen",
+    "run_idle_seconds",
     "sandbox",
     "sandbox_require",
     "signed_pushes",
@@ -85,6 +88,7 @@ pub const NAMES: [&str; 39] = [
     "stop_timeout_seconds",
     "tls_cert",
     "tls_key",
+    "web_idle_seconds",
 ];
 
 const DEFAULT_PORT: u16 = 7007;
@@ -92,6 +96,10 @@ const DEFAULT_ROUTER_PORT: u16 = 7080;
 /// Source: Heroku's limits on a web dyno's boot and a dyno's exit.
 const DEFAULT_BOOT_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Source: Heroku's dynos start anew once a day, and connections to one-off dynos may be silent for an
+/// hour.
+const DEFAULT_DYNO_CYCLE: Duration = Duration::from_secs(86_400);
+const DEFAULT_RUN_IDLE: Duration = Duration::from_secs(3600);
 /// Source: Heroku's limit on a build's time.
 const DEFAULT_BUILD_TIMEOUT: Duration = Duration::from_secs(1500);
 const DEFAULT_PUSH_LIMIT_BYTES: u64 = 1 << 30;
@@ -102,6 +110,7 @@ const DEFAULT_SLUG_WARNING_BYTES: u64 = 500 << 20;
 const MAX_BUILDS: RangeInclusive<u64> = 1..=1024;
 const BUILD_TIMEOUT_SECONDS: RangeInclusive<u64> = 1..=86_400;
 const DYNO_SECONDS: RangeInclusive<u64> = 1..=3600;
+const LONG_SECONDS: RangeInclusive<u64> = 1..=10_000_000;
 const BYTES: RangeInclusive<u64> = 1..=1 << 50;
 /// A shell needs some room to say anything at all.
 const BUILD_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 50;
@@ -150,6 +159,14 @@ pub struct Settings {
     /// Of one dyno.
     pub dyno_limits: BuildLimits,
     pub dyno_network: Network,
+    /// Further sizes than the default one, which has the limits above.
+    pub dyno_sizes: Vec<DynoSize>,
+    /// How long a dyno runs until it is started anew.
+    pub dyno_cycle: Duration,
+    /// After how long without a request web dynos go to sleep.
+    pub web_idle: Option<Duration>,
+    /// How long an attached one-off dyno may be silent.
+    pub run_idle: Duration,
     /// What releases' images have below their slugs: a tar, or gzip of one.
     pub stack_layer: Option<PathBuf>,
     /// Builds that run at once; more wait.
@@ -203,6 +220,10 @@ impl Settings {
                 ..BuildLimits::default()
             },
             dyno_network: Network::Proxy,
+            dyno_sizes: Vec::new(),
+            dyno_cycle: DEFAULT_DYNO_CYCLE,
+            web_idle: None,
+            run_idle: DEFAULT_RUN_IDLE,
             max_builds: machine.cores.get(),
             create_on_push: false,
             log_format: LogFormat::Human,
@@ -330,6 +351,19 @@ impl Settings {
             "dyno_network" => {
                 self.dyno_network = parsed::<DynoNetwork>(value, place, "off, proxy or host")?.0;
             }
+            "dyno_cycle_seconds" => {
+                let seconds = number(value, place, "seconds", LONG_SECONDS)?;
+                self.dyno_cycle = Duration::from_secs(seconds);
+            }
+            "web_idle_seconds" => {
+                let seconds = number(value, place, "seconds", LONG_SECONDS)?;
+                self.web_idle = Some(Duration::from_secs(seconds));
+            }
+            "run_idle_seconds" => {
+                let seconds = number(value, place, "seconds", LONG_SECONDS)?;
+                self.run_idle = Duration::from_secs(seconds);
+            }
+            "dyno_sizes" => self.dyno_sizes = dyno_sizes(value, place)?,
             "dyno_processes" => dyno.processes = number(value, place, "processes", BUILD_COUNT)?,
             "router_listen" => {
                 let expected = "an address and a port, such as 127.0.0.1:7080";

@@ -40,9 +40,7 @@ fn an_empty_file_and_none_give_the_defaults() {
     assert_eq!(defaults.max_builds, 4);
 }
 
-#[test]
-fn every_setting_can_be_in_the_file() {
-    let text = "\
+const EVERY: &str = "\
 allowed_signers: /etc/slugline/signers
 gpg_home: /etc/slugline/gpg
 signed_pushes: true
@@ -64,6 +62,12 @@ dyno_cpu_percent: 50
 dyno_memory_bytes: 70000000
 dyno_network: 'off'
 dyno_processes: 30
+dyno_cycle_seconds: 3600
+dyno_sizes:
+  Performance-M: {memory_bytes: 90000000, processes: 40, cpu_percent: 200}
+  tiny: {}
+web_idle_seconds: 600
+run_idle_seconds: 60
 router_listen: 0.0.0.0:8080
 stop_timeout_seconds: 6
 build_timeout_seconds: 60
@@ -85,6 +89,9 @@ stack_layer: /var/lib/debian.tar.gz
 tls_cert: /etc/slugline/cert.pem
 tls_key: /etc/slugline/key.pem
 ";
+
+#[test]
+fn every_setting_can_be_in_the_file() {
     let mut build_env = ConfigVars::default();
     build_env
         .set("HTTPS_PROXY", "http://proxy.internal:3128")
@@ -109,6 +116,21 @@ tls_key: /etc/slugline/key.pem
             ..BuildLimits::default()
         },
         dyno_network: Network::Off,
+        dyno_sizes: vec![
+            DynoSize {
+                name: "performance-m".into(),
+                memory_bytes: Some(90_000_000),
+                processes: Some(40),
+                cpu_percent: Some(200),
+            },
+            DynoSize {
+                name: "tiny".into(),
+                ..DynoSize::default()
+            },
+        ],
+        dyno_cycle: Duration::from_secs(3600),
+        web_idle: Some(Duration::from_secs(600)),
+        run_idle: Duration::from_secs(60),
         max_builds: 2,
         create_on_push: true,
         log_format: LogFormat::Json,
@@ -138,9 +160,9 @@ tls_key: /etc/slugline/key.pem
         sandbox_require: Some(Level::Root),
         isolation: Isolation::Off,
     };
-    assert_eq!(of_file(text).unwrap(), expected);
+    assert_eq!(of_file(EVERY).unwrap(), expected);
     for name in NAMES {
-        assert!(text.contains(&format!("{name}:")), "{name}");
+        assert!(EVERY.contains(&format!("{name}:")), "{name}");
     }
 }
 
@@ -232,6 +254,26 @@ fn a_wrong_value_is_refused_with_what_it_takes() {
         let error = of_file(text).unwrap_err();
         assert!(matches!(error, SettingsError::Value { .. }), "{text}");
     }
+}
+
+#[test]
+fn a_size_that_is_none() {
+    insta::assert_snapshot!(
+        message(of_file("dyno_sizes: {large: {memory: 1}}")),
+        @"option `dyno_sizes` in slugline.yml (line 1) is a mapping; it takes sizes with memory_bytes, processes and cpu_percent, such as {performance-m: {memory_bytes: 2684354560, processes: 512}}"
+    );
+    for text in [
+        "dyno_sizes: [large]",
+        "dyno_sizes: {large: 5}",
+        "dyno_sizes: {a b: {}}",
+        "dyno_sizes: {large: {memory_bytes: 1}}",
+        "dyno_sizes: {large: {cpu_percent: x}}",
+    ] {
+        let error = of_file(text).unwrap_err();
+        assert!(matches!(error, SettingsError::Value { .. }), "{text}");
+    }
+    let of_text = of_variable("SLUGLINE_DYNO_SIZES", "{large: {processes: 99}}").unwrap();
+    assert_eq!(of_text.dyno_sizes[0].processes, Some(99));
 }
 
 #[test]

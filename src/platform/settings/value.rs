@@ -166,6 +166,59 @@ pub(super) fn build_env(value: &Value, place: &Place) -> Result<ConfigVars, Sett
     Ok(vars)
 }
 
+/// A named size of dynos; what it does not name is the default size's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DynoSize {
+    /// In lower case.
+    pub name: String,
+    pub memory_bytes: Option<u64>,
+    pub processes: Option<u64>,
+    /// In hundredths of one core.
+    pub cpu_percent: Option<u64>,
+}
+
+/// Takes a mapping of names to limits, or a text that holds one.
+pub(super) fn dyno_sizes(value: &Value, place: &Place) -> Result<Vec<DynoSize>, SettingsError> {
+    const EXPECTED: &str = "sizes with memory_bytes, processes and cpu_percent, such as \
+        {performance-m: {memory_bytes: 2684354560, processes: 512}}";
+    let refused = || refused(value, place, EXPECTED);
+    let mapping: Mapping = match value {
+        Value::Null => Mapping::new(),
+        Value::Mapping(mapping) => mapping.clone(),
+        Value::String(text) => serde_yaml::from_str(text).map_err(|_| refused())?,
+        _ => return Err(refused()),
+    };
+    let one = |(name, limits): (&Value, &Value)| {
+        let name = scalar(name).ok_or_else(refused)?.to_lowercase();
+        let letters = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if !(1..=50).contains(&name.len()) || !name.bytes().all(letters) {
+            return Err(refused());
+        }
+        let mut size = DynoSize {
+            name,
+            ..DynoSize::default()
+        };
+        let Value::Mapping(limits) = limits else {
+            return Err(refused());
+        };
+        for (limit, value) in limits {
+            let (place_of, unit, range) = match scalar(limit).as_deref() {
+                Some("memory_bytes") => (&mut size.memory_bytes, "bytes", super::BUILD_BYTES),
+                Some("processes") => (&mut size.processes, "processes", super::BUILD_COUNT),
+                Some("cpu_percent") => (
+                    &mut size.cpu_percent,
+                    "percent of a core",
+                    super::CPU_PERCENT,
+                ),
+                _ => return Err(refused()),
+            };
+            *place_of = Some(number(value, place, unit, range)?);
+        }
+        Ok(size)
+    };
+    mapping.iter().map(one).collect()
+}
+
 impl FromStr for LogFormat {
     type Err = ();
 

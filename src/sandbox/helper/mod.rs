@@ -34,10 +34,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork, getppid, sethostname};
+use nix::unistd::{ForkResult, Pid, fork, getppid, sethostname, setsid};
 
-use super::Error;
 use super::root::Order;
+use super::{Error, Profile};
 use command::become_command;
 use filter::Filter;
 use mounts::make_root;
@@ -119,6 +119,10 @@ fn supervise(path: &Path) -> Step<i32> {
     // The file holds the environment: it has served.
     let _ = fs::remove_file(path);
     let signals = block_signals()?;
+    if order.spec.profile == Profile::Dyno {
+        // What a terminal sends to whoever has started the server is not for its dynos.
+        setsid().map_err(at("leave the server's session"))?;
+    }
     let filter = Filter::compile(&order)?;
     for door in &order.doors {
         // Zero is whoever writes it.
@@ -158,11 +162,12 @@ fn supervise(path: &Path) -> Step<i32> {
             let pass_on = |signal| {
                 let _ = kill(child, signal);
             };
+            let heard = heard(order.spec.profile);
             let code = match sockets.porter {
-                None => wait_for(&signals, child, pass_on),
+                None => wait_for(&signals, child, heard, pass_on),
                 Some(porter) => {
                     let serve = || porter.serve();
-                    serve_until(&signals, child, porter.socket(), serve, pass_on)?
+                    serve_until(&signals, child, heard, porter.socket(), serve, pass_on)?
                 }
             };
             let mut refusal = String::new();
@@ -202,13 +207,13 @@ fn block_signals() -> Step<SigSet> {
 }
 
 /// Waits until `child` ends, handing SIGTERM and its like to `pass_on`; returns an exit code.
-fn wait_for(signals: &SigSet, child: Pid, pass_on: impl Fn(Signal)) -> i32 {
+fn wait_for(signals: &SigSet, child: Pid, heard: &[Signal], pass_on: impl Fn(Signal)) -> i32 {
     loop {
         if let Some(code) = reap(child) {
             return code;
         }
         if let Ok(signal) = signals.wait()
-            && !is_heard(signal)
+            && !heard.contains(&signal)
         {
             pass_on(signal);
         }
@@ -220,6 +225,7 @@ fn wait_for(signals: &SigSet, child: Pid, pass_on: impl Fn(Signal)) -> i32 {
 fn serve_until(
     signals: &SigSet,
     child: Pid,
+    heard: &[Signal],
     socket: BorrowedFd<'_>,
     serve: impl Fn() -> bool,
     pass_on: impl Fn(Signal),
@@ -246,7 +252,7 @@ fn serve_until(
         while let Ok(Some(info)) = come.read_signal() {
             let signal = i32::try_from(info.ssi_signo).ok().map(Signal::try_from);
             if let Some(Ok(signal)) = signal
-                && !is_heard(signal)
+                && !heard.contains(&signal)
             {
                 pass_on(signal);
             }
@@ -268,10 +274,15 @@ fn reap(child: Pid) -> Option<i32> {
     }
 }
 
-/// Whether a signal needs no passing on: a terminal sends these to the whole foreground group, so
-/// the command has them already.
-fn is_heard(signal: Signal) -> bool {
-    matches!(signal, Signal::SIGCHLD | Signal::SIGINT | Signal::SIGQUIT)
+/// The signals that need no passing on: a terminal sends some to the whole foreground group, so that
+/// the command has them already, unless it has a session of its own.
+fn heard(profile: Profile) -> &'static [Signal] {
+    let all = &[Signal::SIGCHLD, Signal::SIGINT, Signal::SIGQUIT];
+    if profile == Profile::Dyno {
+        &all[..1]
+    } else {
+        all
+    }
 }
 
 /// Pid 1 inside, or the reaper where there is no inside: makes the root, starts the command, reaps, ends with the command's exit code.
@@ -306,20 +317,22 @@ fn init(
             std::process::exit(127)
         }
         ForkResult::Parent { child } if has_namespaces => {
+            let heard = heard(order.spec.profile);
             // As a dyno manager does: every process inside gets it.
             let pass_on = |signal| {
                 let _ = kill(Pid::from_raw(-1), signal);
             };
             match layer {
-                None => Ok(wait_for(&signals, child, pass_on)),
+                None => Ok(wait_for(&signals, child, heard, pass_on)),
                 Some(layer) => {
                     let serve = || layer.serve();
-                    serve_until(&signals, child, layer.socket(), serve, pass_on)
+                    serve_until(&signals, child, heard, layer.socket(), serve, pass_on)
                 }
             }
         }
         ForkResult::Parent { child } => {
-            let code = wait_for(&signals, child, |_| {
+            let heard = heard(order.spec.profile);
+            let code = wait_for(&signals, child, heard, |_| {
                 let _ = kill(child, Signal::SIGKILL);
             });
             confined::end_descendants();
