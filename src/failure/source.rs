@@ -45,13 +45,14 @@ fn receive(error: &receive::Error) -> Draft {
             .remedy("Push again with the options of the server, each once: git push -o NAME."),
         E::Certificate { .. } => Draft::caller("push_certificate", sentence(error)).remedy("Push again and sign with a key that the server's operator has named."),
         E::ObjectFormat { .. } => Draft::caller("object_format", sentence(error)).remedy("Make an app of the other format: slugline apps create --object-format. It cannot be changed later."),
-        E::Objects { .. } | E::PackBytes { .. } | E::BaseBytes { .. } => Draft::app("push_over_limit", format!("The push is too large: {error}."))
+        E::Objects { .. } | E::PackBytes { .. } | E::BaseBytes { .. } | E::UnpackedBytes { .. } => Draft::app("push_over_limit", format!("The push is too large: {error}."))
             .remedy("Push less history at once, and keep large files out of the repository. The server's push_limit_bytes sets the limit."),
-        E::Junk | E::Pack { .. } | E::Unreadable | E::Object { .. } | E::Missing { .. } | E::WrongKind { .. } => {
+        E::Junk | E::Pack { .. } | E::Collision | E::Unreadable | E::Object { .. } | E::Missing { .. } | E::WrongKind { .. } => {
             Draft::app("objects_invalid", "The pushed objects are not in order.")
                 .found(sentence(error))
                 .remedy("Check your repository with git fsck --strict.")
         }
+        E::TooSlow { .. } => Draft::caller("push_too_slow", sentence(error)).remedy("Push again over a faster line, or less history at once."),
         E::TipMissing { .. } => Draft::caller("ref_invalid", sentence(error)).remedy("Push branches that name commits."),
         E::Stale { .. } => Draft::caller("stale", sentence(error)).remedy("Fetch, look at what changed, and push again."),
     }

@@ -100,7 +100,7 @@ impl Platform {
         let (limits, faults) = (&self.options.receive, self.options.faults);
         faults.reach(Step::Commands);
         let stop = cancel.flag();
-        let quarantine = Quarantine::receive(&repository, pack, request, limits, stop, faults)
+        let mut quarantine = Quarantine::receive(&repository, pack, request, limits, stop, faults)
             .context("receiving the pack")?;
         trace.phase("receive", &mut Output::new(progress))?;
         quarantine.check_kinds(request, &mut statuses);
@@ -145,7 +145,7 @@ impl Platform {
             cancel,
         };
         if request.options.plan {
-            let status = match self.plan_push(&release, &quarantine, &mut trace, progress) {
+            let status = match self.plan_push(&release, &mut quarantine, &mut trace, progress) {
                 Ok(()) => PLAN_ONLY,
                 Err(Refused) => DECLINED,
             };
@@ -229,7 +229,7 @@ impl Platform {
         out.line(&format!("Build {build_id}"))?;
         out.line("Building source:")?;
         out.line("")?;
-        let objects = quarantine.objects_dir().to_owned();
+        let objects = quarantine.objects_dir()?.to_owned();
         let job = Job {
             app: release.app,
             source: Source::Commit {
@@ -309,18 +309,20 @@ impl Platform {
     fn plan_push(
         &self,
         release: &Release<'_>,
-        quarantine: &Quarantine,
+        quarantine: &mut Quarantine,
         trace: &mut Trace,
         progress: &mut dyn Write,
     ) -> Result<(), Refused> {
         // No build, but it is waited for and cancelled like one.
         let _under_way = self.under_way(quarantine.name(), release.cancel);
         let repository = self.data.repository(&release.app.id);
+        let objects = quarantine.objects_dir();
+        let objects = objects.map_err(|error| self.refuse(&error.into(), progress))?;
         let job = Job {
             app: release.app,
             source: Source::Commit {
                 repository: &repository,
-                quarantine: Some(quarantine.objects_dir()),
+                quarantine: Some(objects),
                 commit: release.commit,
             },
             version: None,

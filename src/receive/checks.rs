@@ -1,6 +1,7 @@
 //! Which commands of a push can be done, before any of them is: the repository's state and the
 //! rules of a platform that deploys from a branch.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use gix::ObjectId;
@@ -46,6 +47,23 @@ pub fn check(repo_dir: &Path, request: &Request) -> Result<Vec<Status>, Error> {
         }
     }
     Ok(statuses)
+}
+
+/// The commits that the push's branches name at present: those who push mostly build on them.
+///
+/// # Errors
+/// The machine's fault: the refs cannot be read.
+pub(super) fn present_commits(
+    repo_dir: &Path,
+    request: &Request,
+) -> Result<HashSet<ObjectId>, Error> {
+    let repo = open(repo_dir)?;
+    let branches = request.commands.iter().filter(|command| {
+        // What the client says of it may be anything.
+        command.old.is_some() && command.name.starts_with("refs/heads/")
+    });
+    let present = branches.filter_map(|command| current(&repo, repo_dir, &command.name).transpose());
+    present.collect()
 }
 
 fn check_policy(command: &Command) -> Status {

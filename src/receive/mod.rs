@@ -16,10 +16,9 @@ mod advertise;
 mod certificate;
 mod checks;
 mod fsck;
-mod ingest;
 mod init;
-mod objects;
 mod options;
+mod pack;
 mod packed;
 mod quarantine;
 #[cfg(test)]
@@ -30,7 +29,6 @@ mod request;
 mod shallow;
 mod side_band;
 mod special;
-mod stream;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -38,6 +36,7 @@ mod upkeep;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use gix::ObjectId;
 use gix::objs::Kind;
@@ -77,11 +76,15 @@ pub struct Limits {
     /// Unpacked bytes of objects that the repository has and a thin pack's deltas build on; each
     /// is copied into the new pack.
     pub base_bytes: u64,
+    /// Bytes of all the pack's objects, unpacked.
+    pub unpacked_bytes: u64,
+    /// Longest time from the pack's first byte to the end of its check.
+    pub time: Duration,
 }
 
 impl Default for Limits {
     /// 1,000 commands, 10,000 shallow lines, 64 options, names of 1,024 bytes, 2 GiB and 2,000,000 objects a
-    /// pack, 256 MiB an object, 2 GiB of bases.
+    /// pack, 256 MiB an object, 2 GiB of bases, 256 GiB unpacked, an hour.
     fn default() -> Self {
         Self {
             commands: 1_000,
@@ -92,6 +95,8 @@ impl Default for Limits {
             objects: 2_000_000,
             object_bytes: 256 << 20,
             base_bytes: 2 << 30,
+            unpacked_bytes: 256 << 30,
+            time: Duration::from_secs(3_600),
         }
     }
 }
@@ -183,11 +188,20 @@ pub enum Error {
     #[error("the pack has junk at the end")]
     Junk,
     /// The pack cannot be unpacked, or an object in it is over the limit.
-    #[error("the pack is damaged or has an object of more than {limit_bytes} bytes")]
+    #[error("the pack is damaged or has an object of more than {limit_bytes} bytes: {reason}")]
     Pack {
         limit_bytes: usize,
-        source: gix::Error,
+        reason: &'static str,
     },
+    /// The objects of the pack are too many bytes altogether.
+    #[error("the pack unpacks to more than {limit_bytes} bytes")]
+    UnpackedBytes { limit_bytes: u64 },
+    /// It took too long.
+    #[error("the push was not received within {} seconds", .limit.as_secs())]
+    TooSlow { limit: Duration },
+    /// An object was made to have the id of another one.
+    #[error("an object was made to collide with another: its SHA-1 is not its own")]
+    Collision,
     /// The pack brought the unpacking code down.
     #[error("the pack is damaged beyond reading")]
     Unreadable,

@@ -58,12 +58,14 @@ pub(super) fn sync(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Adds the borders of a quarantine to the repository's, durably. Can be repeated.
+/// Adds borders to the repository's, durably. Can be repeated.
 ///
 /// # Errors
 /// The machine's fault.
-pub(super) fn join(quarantine: &Path, repo_dir: &Path) -> Result<(), Error> {
-    let new = read(quarantine)?;
+pub(super) fn join(new: BTreeSet<ObjectId>, repo_dir: &Path) -> Result<(), Error> {
+    if new.is_empty() {
+        return Ok(());
+    }
     let mut all = read(repo_dir)?;
     let before = all.len();
     all.extend(new);

@@ -17,6 +17,8 @@ pub(super) enum Special {
 }
 
 impl Special {
+    pub const ALL: [Self; 2] = [Self::Modules, Self::Attributes];
+
     /// By a name, in each of the forms that a file system may take for it.
     pub fn of(name: &[u8]) -> Option<Self> {
         // Nearly all names start otherwise, and the forms are costly to tell.

@@ -11,7 +11,7 @@ fn promotion_goes_on_where_it_was_cut() {
         let mut quarantine = case.receive(&commands, &case.pack(&[&head])).unwrap();
         quarantine.keep().unwrap();
         let name = quarantine.name().to_owned();
-        let dir = quarantine.objects_dir().to_owned();
+        let dir = quarantine.objects_dir().unwrap().to_owned();
         drop(quarantine);
         let packs = case.repo.join("objects/pack");
         let move_all = |suffix: &str| {

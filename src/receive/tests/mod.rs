@@ -184,8 +184,8 @@ fn new_objects_can_be_read_before_they_are_promoted() {
     let head = case.head();
     let commands = [command("main", None, Some(&head))];
     let before = listing(&case.repo);
-    let quarantine = case.receive(&commands, &case.pack(&[&head])).unwrap();
-    let dir = quarantine.objects_dir().to_owned();
+    let mut quarantine = case.receive(&commands, &case.pack(&[&head])).unwrap();
+    let dir = quarantine.objects_dir().unwrap().to_owned();
     assert_eq!(dir, case.repo.join("objects").join(quarantine.name()));
     assert!(
         open_objects(&dir, gix::hash::Kind::Sha1)
