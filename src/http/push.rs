@@ -30,8 +30,9 @@ pub(super) async fn advertise(server: &Arc<Server>, app: App) -> Reply {
     let nonce = signed.then(|| server.signer.nonce(&app.id));
     let advertised = spawn_blocking(move || {
         let mut body = Vec::new();
-        receive::init(&repository, app.object_format.hash())?;
-        receive::advertise(&repository, nonce.as_deref(), &mut body).map(|()| body)
+        let hash = app.object_format.hash();
+        receive::init(&repository, hash)?;
+        receive::advertise(&repository, hash, nonce.as_deref(), &mut body).map(|()| body)
     });
     match advertised.await {
         Ok(Ok(body)) => bytes("application/x-git-receive-pack-advertisement", body),

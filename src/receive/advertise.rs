@@ -5,7 +5,8 @@ use std::path::Path;
 
 use gix_packetline::blocking_io::encode;
 
-use super::{Error, git_error, open, shallow};
+use super::refs::Refs;
+use super::{Error, shallow};
 
 /// `ofs-delta` is not only a saving: without it clients name a delta's base by id, and completing
 /// such a pack from the repository costs several times its size.
@@ -20,37 +21,22 @@ const AGENT: &str = concat!("slugline/", env!("CARGO_PKG_VERSION"));
 ///
 /// # Errors
 /// The machine's fault: the refs cannot be read, or nobody reads what is written.
-pub fn advertise(repo_dir: &Path, nonce: Option<&str>, out: &mut dyn Write) -> Result<(), Error> {
-    let repo = open(repo_dir)?;
-    let mut lines = lines(&repo, repo_dir)?;
+pub fn advertise(
+    repo_dir: &Path,
+    hash: gix::hash::Kind,
+    nonce: Option<&str>,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let mut lines = Refs::of(repo_dir).lines()?;
+    if lines.is_empty() {
+        lines.push(format!("{} capabilities^{{}}", hash.null()).into_bytes());
+    }
     for border in shallow::read(repo_dir)? {
         lines.push(format!("shallow {border}").into_bytes());
     }
-    let hash = repo.object_hash();
     let signed = nonce.map_or_else(String::new, |nonce| format!(" push-cert={nonce}"));
     let capabilities = format!("{CAPABILITIES}{signed} object-format={hash} agent={AGENT}");
     write(&lines, &capabilities, out).map_err(|source| Error::Write { source })
-}
-
-/// Reads the refs in the order of their names as `<id> <name>`.
-fn lines(repo: &gix::Repository, repo_dir: &Path) -> Result<Vec<Vec<u8>>, Error> {
-    let failed = || git_error("reading the refs of", repo_dir);
-    let refs = repo.references().map_err(failed())?;
-    let mut lines = Vec::new();
-    for reference in refs.all().map_err(failed())? {
-        let reference = reference.map_err(failed())?;
-        // Refs that name other refs are none that a push made.
-        if let Some(id) = reference.try_id() {
-            let mut line = format!("{id} ").into_bytes();
-            line.extend_from_slice(reference.name().as_bstr());
-            lines.push(line);
-        }
-    }
-    if lines.is_empty() {
-        let none = gix::ObjectId::null(repo.object_hash());
-        lines.push(format!("{none} capabilities^{{}}").into_bytes());
-    }
-    Ok(lines)
 }
 
 fn write(lines: &[Vec<u8>], capabilities: &str, out: &mut dyn Write) -> io::Result<()> {
@@ -78,7 +64,7 @@ mod tests {
 
     fn advertised(repo_dir: &Path) -> String {
         let mut body = Vec::new();
-        advertise(repo_dir, None, &mut body).unwrap();
+        advertise(repo_dir, gix::hash::Kind::Sha1, None, &mut body).unwrap();
         String::from_utf8(body).unwrap()
     }
 

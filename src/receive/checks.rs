@@ -6,7 +6,8 @@ use std::path::Path;
 
 use gix::ObjectId;
 
-use super::{Command, Error, Request, Status, git_error, open};
+use super::refs::Refs;
+use super::{Command, Error, Request, Status};
 
 /// The branches that are deployed. Source: Heroku, "Deploying with Git".
 pub const BRANCHES: [&str; 2] = ["refs/heads/main", "refs/heads/master"];
@@ -31,11 +32,11 @@ fn deploys(command: &Command) -> bool {
 /// # Errors
 /// The machine's fault: the refs cannot be read.
 pub fn check(repo_dir: &Path, request: &Request) -> Result<Vec<Status>, Error> {
-    let repo = open(repo_dir)?;
+    let refs = Refs::of(repo_dir);
     let mut statuses = Vec::with_capacity(request.commands.len());
     for command in &request.commands {
         let status = match check_policy(command) {
-            Ok(()) => check_state(&repo, repo_dir, command)?,
+            Ok(()) => check_state(&refs, command)?,
             refused => refused,
         };
         statuses.push(status);
@@ -57,12 +58,12 @@ pub(super) fn present_commits(
     repo_dir: &Path,
     request: &Request,
 ) -> Result<HashSet<ObjectId>, Error> {
-    let repo = open(repo_dir)?;
+    let refs = Refs::of(repo_dir);
     let branches = request.commands.iter().filter(|command| {
         // What the client says of it may be anything.
         command.old.is_some() && command.name.starts_with("refs/heads/")
     });
-    let present = branches.filter_map(|command| current(&repo, repo_dir, &command.name).transpose());
+    let present = branches.filter_map(|command| refs.current(&command.name).transpose());
     present.collect()
 }
 
@@ -92,12 +93,8 @@ fn check_policy(command: &Command) -> Status {
 }
 
 /// Compares one command with the refs as they are.
-fn check_state(
-    repo: &gix::Repository,
-    repo_dir: &Path,
-    command: &Command,
-) -> Result<Status, Error> {
-    let current = current(repo, repo_dir, &command.name)?;
+fn check_state(refs: &Refs<'_>, command: &Command) -> Result<Status, Error> {
+    let current = refs.current(&command.name)?;
     if current != command.old {
         let stale = match (current, command.old) {
             (Some(_), None) => "reference already exists",
@@ -108,61 +105,13 @@ fn check_state(
     }
     // To delete what is not there is done already, as it is for git; unless another is in its place.
     if current.is_none()
-        && let Some(other) = in_the_way(repo, repo_dir, &command.name)?
+        && let Some(other) = refs.in_the_way(&command.name)?
     {
         return Ok(Err(format!(
             "cannot exist beside {other}; delete that first"
         )));
     }
     Ok(Ok(()))
-}
-
-/// What a ref names.
-///
-/// # Errors
-/// The machine's fault: the refs cannot be read, or someone has made this one name another ref,
-/// which no push does.
-pub(super) fn current(
-    repo: &gix::Repository,
-    repo_dir: &Path,
-    name: &str,
-) -> Result<Option<ObjectId>, Error> {
-    let found = repo
-        .try_find_reference(name)
-        .map_err(git_error("reading the refs of", repo_dir))?;
-    found
-        .map(|reference| {
-            let id = reference.try_id().map(gix::Id::detach);
-            id.ok_or_else(|| Error::Symbolic {
-                name: name.to_owned(),
-            })
-        })
-        .transpose()
-}
-
-/// A ref whose name is a directory of this one, or the other way round.
-///
-/// gix does not look among packed refs for them, and creates both.
-fn in_the_way(
-    repo: &gix::Repository,
-    repo_dir: &Path,
-    name: &str,
-) -> Result<Option<String>, Error> {
-    for (slash, _) in name.match_indices('/').skip(2) {
-        let above = &name[..slash];
-        if current(repo, repo_dir, above)?.is_some() {
-            return Ok(Some(above.to_owned()));
-        }
-    }
-    let failed = || git_error("reading the refs of", repo_dir);
-    let below = format!("{name}/");
-    let refs = repo.references().map_err(failed())?;
-    let first = refs.prefixed(below.as_str()).map_err(failed())?.next();
-    match first {
-        None => Ok(None),
-        Some(Ok(reference)) => Ok(Some(reference.name().as_bstr().to_string())),
-        Some(Err(source)) => Err(failed()(source)),
-    }
 }
 
 /// Refuses commands that cannot stand beside an earlier one of the same push.

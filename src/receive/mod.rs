@@ -19,7 +19,6 @@ mod fsck;
 mod init;
 mod options;
 mod pack;
-mod packed;
 mod quarantine;
 #[cfg(test)]
 mod real_client;
@@ -264,15 +263,6 @@ fn git_error(doing: &'static str, path: &Path) -> impl FnOnce(gix::Error) -> Err
         path,
         source,
     }
-}
-
-/// Opens a repository that [`init`] made; the user's and the system's configuration play no part.
-fn open(repo_dir: &Path) -> Result<gix::Repository, Error> {
-    let options = gix::open::Options::isolated()
-        .open_path_as_is(true)
-        // The repository is ours whichever user the server runs as.
-        .with(gix::sec::Trust::Full);
-    gix::open_opts(repo_dir, options).map_err(git_error("opening", repo_dir))
 }
 
 /// Opens a directory of objects and its alternates.

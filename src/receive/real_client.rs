@@ -51,7 +51,7 @@ impl Case {
         let mut to = client.stdin.take().unwrap();
         let mut from = std::io::BufReader::new(client.stdout.take().unwrap());
         let mut advertisement = Vec::new();
-        advertise(&self.repo, None, &mut advertisement).unwrap();
+        advertise(&self.repo, gix::hash::Kind::Sha1, None, &mut advertisement).unwrap();
         // Only HTTP has the line of the service and the flush after it.
         to.write_all(&advertisement[35..]).unwrap();
         if !from.fill_buf().unwrap().is_empty() {

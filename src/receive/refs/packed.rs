@@ -11,22 +11,22 @@ use std::path::Path;
 
 use gix::bstr::ByteSlice as _;
 
-use super::{Error, io_error, sync_dir};
+use super::super::{Error, io_error, sync_dir};
 
-/// Removes these refs from `packed-refs`, durably; gives those that were there.
+/// Removes these refs from `packed-refs`, durably.
 ///
 /// # Errors
 /// The machine's fault, or a git is at work on the file.
-pub(super) fn remove<'a>(repo_dir: &Path, names: &[&'a str]) -> Result<Vec<&'a str>, Error> {
+pub(super) fn remove(repo_dir: &Path, names: &[&str]) -> Result<(), Error> {
     let path = repo_dir.join("packed-refs");
     let content = match fs::read(&path) {
         Ok(content) => content,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(source) => return Err(io_error("reading", &path)(source)),
     };
     let (kept, found) = without(&content, names);
     if found.is_empty() {
-        return Ok(found);
+        return Ok(());
     }
     let lock = repo_dir.join("packed-refs.lock");
     let mut file = File::create_new(&lock).map_err(io_error("locking", &lock))?;
@@ -40,8 +40,7 @@ pub(super) fn remove<'a>(repo_dir: &Path, names: &[&'a str]) -> Result<Vec<&'a s
         let _ = fs::remove_file(&lock);
     }
     written?;
-    sync_dir(repo_dir)?;
-    Ok(found)
+    sync_dir(repo_dir)
 }
 
 /// The content without some refs and the lines that tell what these peel to.
