@@ -21,12 +21,21 @@ impl Special {
 
     /// By a name, in each of the forms that a file system may take for it.
     pub fn of(name: &[u8]) -> Option<Self> {
+        // The last part is what a backslash leads to.
+        let last = match name.rfind_byte(b'\\') {
+            Some(at) => &name[at + 1..],
+            None => name,
+        };
         // Nearly all names start otherwise, and the forms are costly to tell.
-        if !name.contains(&b'.') && !name.contains(&b'~') {
+        let may_be = match last {
+            [b'.', second, ..] => matches!(second, b'g' | b'G' | 0x80..),
+            [b'g' | b'G', ..] => last.contains(&b'~'),
+            [first, ..] => *first >= 0x80,
+            _ => false,
+        };
+        if !may_be {
             return None;
         }
-        // The last part is what a backslash leads to.
-        let last = name.rsplit(|byte| *byte == b'\\').next().unwrap_or(name);
         if is_form_of(last, "gitmodules", "gi7eba") {
             Some(Self::Modules)
         } else if is_form_of(last, "gitattributes", "gi7d29") {

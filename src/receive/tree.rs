@@ -41,7 +41,7 @@ pub(super) fn check<'a, E>(
     let form = |reason: &str| Err(Error::Form(reason.to_owned()));
     let mut previous: Option<(&[u8], bool)> = None;
     // In the order of the tree, which for files alone is the order of their bytes.
-    let mut files: Vec<&[u8]> = Vec::new();
+    let mut files: Vec<&[u8]> = Vec::with_capacity(data.len() / 32);
     while !data.is_empty() {
         let Some((mode, rest)) = data.split_once_str(" ") else {
             return form("an entry has no mode");

@@ -3,7 +3,7 @@
 //! Source: gitformat-pack(5), "Deltified representation".
 
 /// The lengths that a delta says of its base and of what it makes, and its instructions.
-pub(super) fn header(delta: &[u8]) -> Option<(u64, u64, &[u8])> {
+fn header(delta: &[u8]) -> Option<(u64, u64, &[u8])> {
     let (base, rest) = size(delta)?;
     let (result, rest) = size(rest)?;
     Some((base, result, rest))
@@ -22,7 +22,7 @@ fn size(bytes: &[u8]) -> Option<(u64, &[u8])> {
 
 /// Makes the object; `None` where the delta is not one of this base, or would make more than
 /// `limit` bytes.
-pub(super) fn apply(base: &[u8], delta: &[u8], limit: usize) -> Option<Vec<u8>> {
+pub(in super::super) fn apply(base: &[u8], delta: &[u8], limit: usize) -> Option<Vec<u8>> {
     let (base_length, length, mut delta) = header(delta)?;
     let length = usize::try_from(length).ok()?;
     if base_length != base.len() as u64 || length > limit {

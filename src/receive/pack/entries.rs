@@ -6,9 +6,11 @@
 
 use std::io::{self, BufRead};
 
-use flate2::{Crc, Decompress, FlushDecompress, Status};
 use gix::ObjectId;
 use gix::objs::Kind;
+use libdeflater::Crc;
+use sirocco::Format;
+use sirocco::inflate::Decoder;
 
 use super::super::Error;
 use super::super::request::read_error;
@@ -35,8 +37,8 @@ pub(super) struct Item {
 }
 
 pub(super) enum What {
-    /// A whole object.
-    Object(Kind, Vec<u8>),
+    /// A whole object, and its id if somebody has had time for it.
+    Object(Kind, Vec<u8>, Option<ObjectId>),
     /// A large file, whose bytes are gone again.
     Large(ObjectId, usize),
     /// A delta, and what it builds on.
@@ -57,11 +59,23 @@ pub(super) struct Batch {
     bytes: usize,
 }
 
+impl Batch {
+    /// Gives its whole objects their ids.
+    pub fn hash(&mut self, hash: gix::hash::Kind) -> Result<(), Error> {
+        for item in &mut self.items {
+            if let What::Object(kind, data, id) = &mut item.what {
+                *id = Some(id_of_object(hash, *kind, data)?);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A stream of entries.
 pub(super) struct Entries<'a> {
     context: &'a Context<'a>,
     stream: Stream<'a>,
-    inflate: Decompress,
+    decoder: Decoder,
     /// How many the pack says that it has.
     pub count: u32,
     read: u32,
@@ -93,25 +107,28 @@ impl<'a> Entries<'a> {
         Ok(Self {
             context,
             stream,
-            inflate: Decompress::new(true),
+            decoder: Decoder::new(Format::Zlib),
             count,
             read: 0,
         })
+    }
+
+    /// The hash function of the ids.
+    pub fn hash(&self) -> gix::hash::Kind {
+        self.context.hash
     }
 
     /// Reads the next entries in place of those in `batch`; says whether there were any.
     pub fn fill(&mut self, batch: &mut Batch) -> Result<bool, Error> {
         batch.items.clear();
         batch.bytes = 0;
-        while self.read < self.count
-            && batch.items.len() < BATCH_ITEMS
-            && batch.bytes < BATCH_BYTES
+        self.context.check_stop()?;
+        while self.read < self.count && batch.items.len() < BATCH_ITEMS && batch.bytes < BATCH_BYTES
         {
-            self.context.check_stop()?;
             let item = self.entry()?;
             self.read += 1;
             batch.bytes += match &item.what {
-                What::Object(_, data) | What::Delta(_, data) => data.len(),
+                What::Object(_, data, _) | What::Delta(_, data) => data.len(),
                 What::Large(..) => 0,
             };
             batch.items.push(item);
@@ -129,7 +146,7 @@ impl<'a> Entries<'a> {
         for byte in &mut trailer {
             *byte = stream.byte_unkept()?;
         }
-        if !stream.spool.seal(&trailer)? {
+        if !stream.spool.seal(&trailer) {
             return Err(if count == 0 {
                 Error::NotAPack
             } else {
@@ -174,9 +191,9 @@ impl<'a> Entries<'a> {
             _ => return Err(damaged("an entry is of no kind")),
         };
         let what = if kind == Kind::Blob && size > LARGE_BYTES {
-            What::Large(self.hash(size)?, size)
+            What::Large(self.large(size)?, size)
         } else {
-            What::Object(kind, self.inflate(size)?)
+            What::Object(kind, self.inflate(size)?, None)
         };
         Ok(self.item(offset, what))
     }
@@ -216,73 +233,84 @@ impl<'a> Entries<'a> {
 
     /// Unpacks an entry into memory.
     fn inflate(&mut self, size: usize) -> Result<Vec<u8>, Error> {
-        // One more, so that an entry which is longer than it says is seen.
-        let mut data = Vec::with_capacity((size + 1).min(FIRST_BYTES));
-        self.inflate.reset(true);
+        let mut data = vec![0; size.min(FIRST_BYTES)];
         loop {
-            if data.len() == data.capacity() {
-                data.reserve_exact(data.len().min(size + 1 - data.len()));
-            }
-            let ended = self.step(&mut data)?;
-            if data.len() > size || ended && data.len() < size {
-                return Err(self.context.damaged("an entry is of another length"));
-            }
-            if ended {
+            let step = self.step(&mut data, |_| {})?;
+            if step.done {
+                self.check_length(size)?;
                 return Ok(data);
+            }
+            if step.full && data.len() < size {
+                let more = data.len().min(size - data.len());
+                data.resize(data.len() + more, 0);
             }
         }
     }
 
     /// Unpacks a file piece by piece and gives its id.
-    fn hash(&mut self, size: usize) -> Result<ObjectId, Error> {
+    fn large(&mut self, size: usize) -> Result<ObjectId, Error> {
         let mut hasher = gix::hash::hasher(self.context.hash);
         hasher.update(&gix::objs::encode::loose_header(Kind::Blob, size as u64));
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
-        let mut left = size;
-        self.inflate.reset(true);
+        let mut piece = vec![0; PIECE_BYTES];
         loop {
             self.context.check_stop()?;
-            let ended = self.step(&mut piece)?;
-            left = left
-                .checked_sub(piece.len())
-                .filter(|left| !ended || *left == 0)
-                .ok_or_else(|| self.context.damaged("an entry is of another length"))?;
-            hasher.update(&piece);
-            piece.clear();
-            if ended {
+            let step = self.step(&mut piece, |output| hasher.update(output))?;
+            if self.decoder.total_out() > size as u64 {
+                return Err(self.context.damaged("an entry is of another length"));
+            }
+            if step.done {
+                self.check_length(size)?;
                 return id_of(hasher);
+            }
+            if step.full {
+                self.decoder.make_room(&mut piece);
             }
         }
     }
 
-    /// Unpacks what fits into `data`'s free capacity; says whether the entry is at its end.
-    fn step(&mut self, data: &mut Vec<u8>) -> Result<bool, Error> {
-        let (before_in, before_out) = (self.inflate.total_in(), data.len());
-        let input = self.stream.rest()?;
-        let status = self
-            .inflate
-            .decompress_vec(input, data, FlushDecompress::Finish);
-        let used = self.inflate.total_in() - before_in;
-        let used = usize::try_from(used).unwrap_or(usize::MAX);
-        match status {
-            Ok(Status::StreamEnd) => {
-                self.stream.take(used)?;
-                Ok(true)
-            }
-            Ok(_) if used > 0 || data.len() > before_out => {
-                self.stream.take(used)?;
-                Ok(false)
-            }
-            _ => Err(self.context.damaged("an entry cannot be unpacked")),
+    fn check_length(&self, size: usize) -> Result<(), Error> {
+        if self.decoder.total_out() != size as u64 {
+            return Err(self.context.damaged("an entry is of another length"));
         }
+        Ok(())
+    }
+
+    /// Unpacks what there is, as far as it fits, and shows it.
+    fn step(&mut self, data: &mut [u8], mut show: impl FnMut(&[u8])) -> Result<Step, Error> {
+        let input = self.stream.rest()?;
+        let Ok(progress) = self.decoder.decompress(input, data, false) else {
+            return Err(self.context.damaged("an entry cannot be unpacked"));
+        };
+        show(progress.output);
+        let (done, full) = (progress.done, progress.full);
+        let consumed = progress.consumed;
+        self.stream.take(consumed)?;
+        Ok(Step { done, full })
     }
 }
 
-/// Ends a hash of an object.
+/// How unpacking goes on: the entry is at its end, or there may be no place for more of it.
+struct Step {
+    done: bool,
+    full: bool,
+}
+
+/// The id of an object.
 ///
 /// # Errors
 /// The bytes were made to have the same SHA-1 as others.
-pub(super) fn id_of(hasher: gix::hash::Hasher) -> Result<ObjectId, Error> {
+pub(in super::super) fn id_of_object(
+    hash: gix::hash::Kind,
+    kind: Kind,
+    data: &[u8],
+) -> Result<ObjectId, Error> {
+    let mut hasher = gix::hash::hasher(hash);
+    hasher.update(&gix::objs::encode::loose_header(kind, data.len() as u64));
+    hasher.update(data);
+    id_of(hasher)
+}
+
+pub(in super::super) fn id_of(hasher: gix::hash::Hasher) -> Result<ObjectId, Error> {
     hasher.try_finalize().map_err(|_| Error::Collision)
 }
 

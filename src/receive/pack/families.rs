@@ -11,6 +11,8 @@ use std::os::unix::fs::FileExt as _;
 
 use gix::ObjectId;
 use gix::objs::Kind;
+use sirocco::Format;
+use sirocco::inflate::Decoder;
 
 use super::super::{Error, io_error};
 use super::names::NONE;
@@ -81,7 +83,7 @@ struct Families {
     by_id: HashMap<ObjectId, Vec<u32>>,
     /// The base in the repository that was read last.
     outside: Option<(ObjectId, Kind, Vec<u8>)>,
-    inflate: libdeflater::Decompressor,
+    decoder: Decoder,
     packed: Vec<u8>,
 }
 
@@ -92,7 +94,7 @@ impl Families {
             children: HashMap::new(),
             by_id: HashMap::new(),
             outside: None,
-            inflate: libdeflater::Decompressor::new(),
+            decoder: Decoder::new(Format::Zlib),
             packed: Vec::new(),
             special,
         };
@@ -204,12 +206,7 @@ impl Families {
     }
 
     /// Unpacks an entry once more.
-    fn unpack(
-        &mut self,
-        at: u32,
-        objects: &Objects<'_>,
-        spool: &Spool,
-    ) -> Result<Vec<u8>, Error> {
+    fn unpack(&mut self, at: u32, objects: &Objects<'_>, spool: &Spool) -> Result<Vec<u8>, Error> {
         let entries = &objects.entries;
         let offset = entries[at as usize].offset;
         let next = entries.get(at as usize + 1);
@@ -217,10 +214,11 @@ impl Families {
         let length = usize::try_from(end - offset).map_err(|_| Error::Unreadable)?;
         spool.read(offset, length, &mut self.packed)?;
         let hash = objects.context.hash;
-        let (size, body) = skip_header(&self.packed, hash.len_in_bytes()).ok_or(Error::Unreadable)?;
+        let (size, body) =
+            skip_header(&self.packed, hash.len_in_bytes()).ok_or(Error::Unreadable)?;
         let mut data = vec![0; size];
-        match self.inflate.zlib_decompress(body, &mut data) {
-            Ok(got) if got == size => Ok(data),
+        match self.decoder.decompress(body, &mut data, true) {
+            Ok(progress) if progress.done && progress.output.len() == size => Ok(data),
             _ => Err(objects.context.damaged("an entry cannot be unpacked")),
         }
     }
@@ -273,13 +271,12 @@ impl Stack {
             let Place::Memory(data) = place else {
                 return Err(Error::Unreadable);
             };
-            let file = match &self.file {
-                Some(file) => file,
-                None => {
-                    let file = tempfile::tempfile_in(spool.objects_dir());
-                    let file = file.map_err(io_error("making a file in", spool.objects_dir()))?;
-                    self.file.insert(file)
-                }
+            let file = if let Some(file) = &self.file {
+                file
+            } else {
+                let file = tempfile::tempfile_in(spool.objects_dir());
+                let file = file.map_err(io_error("making a file in", spool.objects_dir()))?;
+                self.file.insert(file)
             };
             file.write_all_at(data, self.file_bytes)
                 .map_err(io_error("writing a file in", spool.objects_dir()))?;

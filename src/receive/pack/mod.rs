@@ -24,14 +24,19 @@ use std::collections::HashMap;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Instant;
 
 use gix::ObjectId;
 use gix::hash::Kind;
 
 use super::{Error, Limits};
+#[cfg(test)]
+pub(super) use delta::apply as apply_delta;
 pub(super) use entries::require_no_pack;
 use entries::{Batch, Entries};
+#[cfg(test)]
+pub(super) use entries::{id_of, id_of_object};
 pub(super) use names::Known;
 use objects::Objects;
 use spool::Spool;
@@ -132,7 +137,7 @@ pub(super) fn receive(
     let index = index::write(&entries, &checksum, context.hash)?;
     Ok(Some(Pack {
         checksum,
-        bytes: spool.into_bytes()?,
+        bytes: spool.into_bytes(),
         index,
         tips,
         borders,
@@ -140,37 +145,40 @@ pub(super) fn receive(
 }
 
 /// Reads and unpacks on this thread while another makes objects of it.
-fn read_on_two_threads(
-    entries: &mut Entries<'_>,
-    objects: &mut Objects<'_>,
-) -> Result<(), Error> {
+fn read_on_two_threads(entries: &mut Entries<'_>, objects: &mut Objects<'_>) -> Result<(), Error> {
     std::thread::scope(|scope| {
-        let (full, filled) = std::sync::mpsc::sync_channel::<Batch>(DEPTH);
+        let (full, filled) = sync_channel::<Batch>(DEPTH);
         let maker = scope.spawn(move || {
             filled
                 .into_iter()
                 .try_for_each(|mut batch| objects.take(&mut batch))
         });
-        let mut read = Ok(());
-        loop {
-            let mut batch = Batch::default();
-            match entries.fill(&mut batch) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    read = Err(error);
-                    break;
-                }
-            }
-            // The other thread has an error to tell.
-            if full.send(batch).is_err() {
-                break;
-            }
-        }
+        let read = read_ahead(entries, &full);
         drop(full);
         let made = maker.join().map_err(|_| Error::Unreadable)?;
         made.and(read)
     })
+}
+
+/// Reads and unpacks all entries for another thread, and takes some of its work where it is behind.
+fn read_ahead(entries: &mut Entries<'_>, full: &SyncSender<Batch>) -> Result<(), Error> {
+    loop {
+        let mut batch = Batch::default();
+        if !entries.fill(&mut batch)? {
+            return Ok(());
+        }
+        let sent = match full.try_send(batch) {
+            Err(TrySendError::Full(mut batch)) => {
+                batch.hash(entries.hash())?;
+                full.send(batch).is_ok()
+            }
+            sent => sent.is_ok(),
+        };
+        // Else the other thread has an error to tell.
+        if !sent {
+            return Ok(());
+        }
+    }
 }
 
 /// The file that a spool of this push writes, where it is too large for memory.

@@ -22,12 +22,8 @@ pub(in super::super) struct Known {
     commits: HashSet<ObjectId>,
 }
 
-impl<'a> Known {
-    pub fn new(
-        repo_dir: &Path,
-        hash: gix::hash::Kind,
-        commits: HashSet<ObjectId>,
-    ) -> Self {
+impl Known {
+    pub fn new(repo_dir: &Path, hash: gix::hash::Kind, commits: HashSet<ObjectId>) -> Self {
         Self {
             dir: repo_dir.join("objects"),
             hash,

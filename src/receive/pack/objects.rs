@@ -8,7 +8,7 @@ use gix::objs::Kind;
 use super::super::special::Special;
 use super::super::{Error, fsck, tree};
 use super::cache::Cache;
-use super::entries::{Base, Batch, Item, What, id_of};
+use super::entries::{Base, Batch, Item, What, id_of_object};
 use super::names::{Known, NONE, Names, Seeds, UNSEEN, bit};
 use super::{Context, Spool, delta, families};
 
@@ -82,8 +82,8 @@ impl<'a> Objects<'a> {
 
     /// Makes objects of some entries.
     pub fn take(&mut self, batch: &mut Batch) -> Result<(), Error> {
+        self.context.check_stop()?;
         for item in batch.items.drain(..) {
-            self.context.check_stop()?;
             self.take_item(item)?;
         }
         Ok(())
@@ -99,8 +99,9 @@ impl<'a> Objects<'a> {
             id: self.context.hash.null(),
         });
         let (base, delta) = match item.what {
-            What::Object(kind, data) => {
-                self.make(at, kind, &data)?;
+            What::Object(kind, data, id) => {
+                let id = id.map_or_else(|| id_of_object(self.context.hash, kind, &data), Ok)?;
+                self.meet(at, kind, &data, id)?;
                 self.bases.insert(at, data);
                 return Ok(());
             }
@@ -111,7 +112,7 @@ impl<'a> Objects<'a> {
             }
             What::Delta(base, delta) => (base, delta),
         };
-        let from = self.find_base(base, at)?;
+        let from = self.find_base(&base, at)?;
         self.entries[at as usize].from = from;
         let limit = self.context.limits.object_bytes;
         let made = match from {
@@ -139,8 +140,8 @@ impl<'a> Objects<'a> {
         Ok(())
     }
 
-    fn find_base(&mut self, base: Base, at: u32) -> Result<From, Error> {
-        let id = match base {
+    fn find_base(&mut self, base: &Base, at: u32) -> Result<From, Error> {
+        let id = match *base {
             Base::At(offset) => {
                 let before = &self.entries[..at as usize];
                 let found = before.binary_search_by_key(&offset, |entry| entry.offset);
@@ -233,14 +234,16 @@ impl<'a> Objects<'a> {
 
     /// Gives an object its id and checks it.
     pub fn make(&mut self, at: u32, kind: Kind, data: &[u8]) -> Result<ObjectId, Error> {
-        self.count_unpacked(data.len())?;
-        let mut hasher = gix::hash::hasher(self.context.hash);
-        hasher.update(&gix::objs::encode::loose_header(kind, data.len() as u64));
-        hasher.update(data);
-        let id = id_of(hasher)?;
-        self.know(at, kind, id)?;
-        self.check(at, kind, data, id)?;
+        let id = id_of_object(self.context.hash, kind, data)?;
+        self.meet(at, kind, data, id)?;
         Ok(id)
+    }
+
+    /// Checks an object whose id is known.
+    fn meet(&mut self, at: u32, kind: Kind, data: &[u8], id: ObjectId) -> Result<(), Error> {
+        self.count_unpacked(data.len())?;
+        self.know(at, kind, id)?;
+        self.check(at, kind, data, id)
     }
 
     fn know(&mut self, at: u32, kind: Kind, id: ObjectId) -> Result<(), Error> {

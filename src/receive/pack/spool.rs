@@ -5,11 +5,10 @@ use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use flate2::Crc;
 use gix::ObjectId;
 use gix::hash;
 use gix::objs::Kind;
-use libdeflater::{CompressionLvl, Compressor};
+use libdeflater::{CompressionLvl, Compressor, Crc};
 
 use super::super::{Error, io_error};
 use super::{Bytes, spool_path};
@@ -77,19 +76,14 @@ impl Spool {
     /// Writes what is in memory to the file, which it makes.
     fn flush(&mut self) -> Result<(), Error> {
         let path = self.path();
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => {
-                let dir = self.dir.join("pack");
-                fs::create_dir_all(&dir).map_err(io_error("making", &dir))?;
-                OpenOptions::new()
-                    .read(true)
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o444)
-                    .open(&path)
-                    .map_err(io_error("making", &path))?
-            }
+        let mut file = if let Some(file) = self.file.take() {
+            file
+        } else {
+            let dir = self.dir.join("pack");
+            fs::create_dir_all(&dir).map_err(io_error("making", &dir))?;
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create_new(true).mode(0o444);
+            options.open(&path).map_err(io_error("making", &path))?
         };
         file.write_all(&self.memory)
             .map_err(io_error("writing", &path))?;
@@ -100,16 +94,15 @@ impl Spool {
     }
 
     /// Ends the pack as it was sent: `trailer` must be its checksum.
-    pub fn seal(&mut self, trailer: &[u8]) -> Result<bool, Error> {
+    pub fn seal(&mut self, trailer: &[u8]) -> bool {
         let hasher = std::mem::replace(&mut self.hasher, gix::hash::hasher(self.hash));
-        let Ok(checksum) = hasher.try_finalize() else {
-            return Ok(false);
-        };
-        if checksum.as_slice() != trailer {
-            return Ok(false);
+        match hasher.try_finalize() {
+            Ok(checksum) if checksum.as_slice() == trailer => {
+                self.checksum = checksum;
+                true
+            }
+            _ => false,
         }
-        self.checksum = checksum;
-        Ok(true)
     }
 
     /// Writes the checksum behind the pack.
@@ -131,10 +124,11 @@ impl Spool {
             Kind::Blob => 3,
             Kind::Tag => 4,
         };
-        let (mut byte, mut rest) = (code << 4 | (data.len() & 0xf) as u8, data.len() >> 4);
+        let low = |number: usize| number.to_le_bytes()[0];
+        let (mut byte, mut rest) = (code << 4 | low(data.len()) & 0xf, data.len() >> 4);
         while rest > 0 {
             entry.push(byte | 0x80);
-            (byte, rest) = ((rest & 0x7f) as u8, rest >> 7);
+            (byte, rest) = (low(rest) & 0x7f, rest >> 7);
         }
         entry.push(byte);
         let mut compressor = Compressor::new(CompressionLvl::fastest());
@@ -202,10 +196,10 @@ impl Spool {
         Ok(())
     }
 
-    pub fn into_bytes(self) -> Result<Bytes, Error> {
-        Ok(match self.file {
+    pub fn into_bytes(self) -> Bytes {
+        match self.file {
             Some(_) => Bytes::File(self.path()),
             None => Bytes::Memory(self.memory),
-        })
+        }
     }
 }

@@ -51,7 +51,7 @@ impl<'a> Refs<'a> {
             }
         }
         let mut below = BTreeMap::new();
-        self.loose(name.to_owned(), &mut below)?;
+        self.loose(name, &mut below)?;
         if let Some((name, _)) = below.pop_first() {
             return Ok(Some(name));
         }
@@ -67,7 +67,7 @@ impl<'a> Refs<'a> {
     pub fn lines(&self) -> Result<Vec<Vec<u8>>, Error> {
         let mut loose = BTreeMap::new();
         for dir in ["refs/heads", "refs/tags"] {
-            self.loose(dir.to_owned(), &mut loose)?;
+            self.loose(dir, &mut loose)?;
         }
         let loose_line = |(name, id): (String, ObjectId)| format!("{id} {name}").into_bytes();
         let mut lines = Vec::new();
@@ -95,8 +95,8 @@ impl<'a> Refs<'a> {
     }
 
     /// Adds the refs below a directory that have files of their own.
-    fn loose(&self, dir: String, found: &mut BTreeMap<String, ObjectId>) -> Result<(), Error> {
-        let path = self.repo_dir.join(&dir);
+    fn loose(&self, dir: &str, found: &mut BTreeMap<String, ObjectId>) -> Result<(), Error> {
+        let path = self.repo_dir.join(dir);
         let failed = || io_error("reading", &path);
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
@@ -111,8 +111,8 @@ impl<'a> Refs<'a> {
             };
             let name = format!("{dir}/{name}");
             if entry.file_type().map_err(failed())?.is_dir() {
-                self.loose(name, found)?;
-            } else if !name.ends_with(".lock") {
+                self.loose(&name, found)?;
+            } else if !name.as_bytes().ends_with(b".lock") {
                 // Refs that name other refs are none that a push made.
                 match self.current(&name) {
                     Err(Error::Symbolic { .. }) => {}

@@ -10,8 +10,10 @@ use gix::objs::Exists as _;
 
 mod crash;
 mod objects;
+mod packs;
 mod refs;
 
+use super::refs::Refs;
 use super::*;
 use crate::fault::Faults;
 use crate::fixture::{commit_file, git, git_line, git_with, listing, source_repo};
