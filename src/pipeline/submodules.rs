@@ -183,7 +183,9 @@ fn resolve(url: &str, base: Option<&str>) -> Result<String, String> {
     let whole = if url.starts_with("./") || url.starts_with("../") {
         let Some(base) = base else {
             return Err(
-                "a push does not say what that is relative to: write an https URL".to_owned(),
+                "it is relative to the app's own repository, and beside that are other apps, \
+                 which a build may not read: write an https URL"
+                    .to_owned(),
             );
         };
         let whole = base.strip_prefix("https://");

@@ -1,10 +1,10 @@
 //! What one client may cost the others.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use crate::site::{Site, eventually};
-use crate::wire::connect;
+use crate::wire::{authorization, connect};
 
 #[test]
 fn too_many_connections_are_told_so() {
@@ -27,6 +27,41 @@ fn too_many_connections_are_told_so() {
         connection.read(&mut [0; 1]).is_err()
     });
     assert_eq!(site.api("GET", "/apps", None).0, 200);
+}
+
+#[test]
+fn a_token_has_so_many_requests_at_once() {
+    let site = Site::new();
+    site.slugline(&["apps", "create", "hello"]).success();
+    let made = site.slugline(&["token", "create", "other"]).success();
+    let other = format!("Authorization: Bearer {}\r\n", made.stdout.trim());
+    let status = |authorization: &str| {
+        let mut connection = connect(&site);
+        let head = format!(
+            "GET /hello.git/info/refs?service=git-receive-pack HTTP/1.1\r\nHost: x\r\n{authorization}Connection: close\r\n\r\n"
+        );
+        connection.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer[9..12].to_owned()
+    };
+    let mine = authorization(&site);
+    // Pushes that have begun and do not go on; more than there are places, since one that finds them
+    // taken by a look at them does not try again.
+    let held: Vec<_> = (0..70)
+        .map(|_| {
+            let mut connection = connect(&site);
+            let head = format!(
+                "POST /hello.git/git-receive-pack HTTP/1.1\r\nHost: x\r\n{mine}Content-Length: 1000\r\n\r\n00"
+            );
+            connection.write_all(head.as_bytes()).unwrap();
+            connection
+        })
+        .collect();
+    eventually("the token's places are taken", || status(&mine) == "429");
+    assert_eq!(status(&other), "200");
+    drop(held);
+    eventually("they are given back", || status(&mine) == "200");
 }
 
 #[test]
@@ -55,7 +90,7 @@ fn a_proxy_names_the_client() {
         let head = format!(
             "GET /apps HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer wrong\r\nX-Forwarded-For: 203.0.113.1, {address}\r\n\r\n"
         );
-        std::io::Write::write_all(&mut connection, head.as_bytes()).unwrap();
+        connection.write_all(head.as_bytes()).unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");

@@ -1,8 +1,10 @@
 //! Tokens for some apps and for reading alone; what they do not see is not there.
 
+use base64::Engine as _;
 use serde_json::json;
 
 use crate::site::{Ran, Site};
+use crate::wire::exchange;
 
 fn token(site: &Site, arguments: &[&str]) -> String {
     let made = site.slugline(&[&["token", "create"], arguments].concat());
@@ -89,4 +91,51 @@ fn a_token_for_an_app_sees_no_other() {
     let clone = format!("{}/other.git", site.url());
     let refused = git(&site, &scoped, &site.path(""), &["ls-remote", &clone]);
     assert!(refused.stderr.contains("not found"), "{}", refused.stderr);
+}
+
+#[test]
+fn whether_there_is_an_app_cannot_be_told_by_any_answer() {
+    let site = Site::new();
+    for app in ["hello", "other"] {
+        site.slugline(&["apps", "create", app]).success();
+    }
+    let scoped = token(&site, &["ci", "--app", "hello"]);
+    let scoped = format!("Authorization: Bearer {scoped}\r\n");
+    let wrong = "Authorization: Bearer slugline_wrong\r\n";
+    let users = ["ada", "nobody"].map(|user| {
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:wrong"));
+        format!("Authorization: Basic {pair}\r\n")
+    });
+    let answer = |line: &str, headers: &str| {
+        let head = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        let answer = String::from_utf8(exchange(&site, head.as_bytes())).unwrap();
+        let lines = answer.lines().filter(|line| {
+            let name = line.to_ascii_lowercase();
+            !name.starts_with("date:") && !name.starts_with("request-id:")
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let length = "Content-Length: 0\r\n";
+    for (line, headers) in [
+        ("GET /NAME.git/info/refs?service=git-receive-pack", ""),
+        ("GET /NAME.git/info/refs?service=git-upload-pack", ""),
+        ("POST /NAME.git/git-receive-pack", length),
+        ("POST /NAME.git/git-upload-pack", length),
+        ("GET /apps/NAME", ""),
+        ("GET /apps/NAME/releases", ""),
+    ] {
+        for who in [&scoped, "", wrong] {
+            let headers = format!("{who}{headers}");
+            // The same work is done for both: one look for the name, of which nothing is said.
+            let [there, not_there] = ["other", "nosuc"].map(|name| {
+                let answer = answer(&line.replace("NAME", name), &headers);
+                answer.replace(name, "NAME")
+            });
+            assert_eq!(there, not_there, "{line}");
+            assert!(there.starts_with("HTTP/1.1 40"), "{there}");
+        }
+    }
+    let line = "GET /hello.git/info/refs?service=git-receive-pack";
+    let [one, another] = users.map(|user| answer(line, &user));
+    assert_eq!(one, another);
 }

@@ -179,6 +179,8 @@ fn submodules_lead_nowhere_else() {
         "https://me:secret@example.com/a.git",
         "a user or a password",
     );
-    refused("../other.git", "does not say what that is relative to");
+    // git would look for another app of this server there, with the pusher's token.
+    refused("../other.git", "relative to the app's own repository");
+    refused("./other.git", "write an https URL");
     refused("/etc", "only https");
 }

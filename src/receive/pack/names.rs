@@ -92,6 +92,13 @@ pub(super) fn bit(kind: Kind) -> u8 {
     }
 }
 
+/// The kind of a bit; `None` where it is not one bit.
+pub(super) fn kind_of_bit(bits: u8) -> Option<Kind> {
+    [Kind::Commit, Kind::Tree, Kind::Blob, Kind::Tag]
+        .into_iter()
+        .find(|kind| bit(*kind) == bits)
+}
+
 /// A hash of ids that costs little, and whose collisions nobody can prepare: ids in trees need not
 /// be anything's, so that a pusher chooses them freely.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use super::super::special::Special;
 use super::super::{Error, fsck, tree};
 use super::cache::Cache;
 use super::entries::{Base, Batch, Item, What, id_of_object};
-use super::names::{Known, NONE, Names, Seeds, UNSEEN, bit};
+use super::names::{Known, NONE, Names, Seeds, UNSEEN, bit, kind_of_bit};
 use super::{Context, Spool, delta, families};
 
 /// One entry of the pack, and the object that it is.
@@ -123,10 +123,10 @@ impl<'a> Objects<'a> {
             }
             From::Outside(base) => {
                 let id = self.outside[base as usize];
-                let kind = self.read_outside(id)?;
-                let base = self.outside_bases.get(id);
+                let kind = kind_of_bit(self.names.get(&id).map_or(0, |seen| seen.there));
                 // One that is too large for the cache waits.
-                base.map(|base| (kind, delta::apply(base, &delta, limit)))
+                let found = kind.zip(self.outside_bases.get(id));
+                found.map(|(kind, base)| (kind, delta::apply(base, &delta, limit)))
             }
             From::Wanted(_) | From::Whole => None,
         };
@@ -157,36 +157,34 @@ impl<'a> Objects<'a> {
         {
             return Ok(From::Entry(seen.entry));
         }
-        let place = |list: &mut Vec<ObjectId>| {
-            // Those of one object mostly follow each other.
-            if list.last() != Some(&id) {
-                list.push(id);
+        // Those of one object mostly follow each other.
+        let again = |list: &[ObjectId]| list.last() == Some(&id);
+        if again(&self.wanted) {
+            return place(&self.wanted).map(From::Wanted);
+        }
+        if !again(&self.outside) {
+            if self.outside_bases.get(id).is_none() {
+                let Some((_, data)) = self.read_outside(id)? else {
+                    self.wanted.push(id);
+                    return place(&self.wanted).map(From::Wanted);
+                };
+                self.outside_bases.insert(id, data);
             }
-            u32::try_from(list.len() - 1).map_err(|_| Error::Unreadable)
-        };
-        if self.outside_bases.get(id).is_some() || self.known.kind_of(&id)?.is_some() {
-            return place(&mut self.outside).map(From::Outside);
+            self.outside.push(id);
         }
-        place(&mut self.wanted).map(From::Wanted)
-    }
-
-    /// Reads a base from the repository into the cache, if it fits; gives its kind.
-    fn read_outside(&mut self, id: ObjectId) -> Result<Kind, Error> {
-        if self.outside_bases.get(id).is_some()
-            && let Some(kind) = self.known.kind_of(&id)?
-        {
-            return Ok(kind);
-        }
-        let (kind, data) = self.outside_data(id)?;
-        self.outside_bases.insert(id, data);
-        Ok(kind)
+        place(&self.outside).map(From::Outside)
     }
 
     /// Reads a base from the repository.
     pub fn outside_data(&mut self, id: ObjectId) -> Result<(Kind, Vec<u8>), Error> {
-        let found = self.known.read(&id)?;
-        let (kind, data) =
-            found.ok_or_else(|| self.context.damaged("a delta's base is missing"))?;
+        let found = self.read_outside(id)?;
+        found.ok_or_else(|| self.context.damaged("a delta's base is missing"))
+    }
+
+    fn read_outside(&mut self, id: ObjectId) -> Result<Option<(Kind, Vec<u8>)>, Error> {
+        let Some((kind, data)) = self.known.read(&id)? else {
+            return Ok(None);
+        };
         let limit_bytes = self.context.limits.base_bytes;
         self.base_bytes_left = self
             .base_bytes_left
@@ -196,7 +194,7 @@ impl<'a> Objects<'a> {
         if kind == Kind::Tree {
             self.trust(&data);
         }
-        Ok((kind, data))
+        Ok(Some((kind, data)))
     }
 
     /// What a tree of the repository names is there.
@@ -428,4 +426,9 @@ impl<'a> Objects<'a> {
         self.entries.sort_unstable_by_key(|entry| entry.id);
         (self.entries, self.borders)
     }
+}
+
+/// The place of the last of a list.
+fn place(list: &[ObjectId]) -> Result<u32, Error> {
+    u32::try_from(list.len() - 1).map_err(|_| Error::Unreadable)
 }
