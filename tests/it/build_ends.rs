@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::json;
 
+use crate::attack::running;
 use crate::failures::assert_nothing_left;
 use crate::site::{Repository, Site, eventually};
 
@@ -88,6 +89,25 @@ fn a_cancelled_build_is_packed_no_further() {
     let log = failure_of(&site, &id);
     assert!(log.contains("The build was cancelled."), "{log}");
     assert!(!log.contains("Done:"), "{log}");
+    assert_swept(&site);
+}
+
+#[test]
+fn a_cancelled_build_leaves_nothing_running() {
+    let site = Site::new();
+    let app = app(
+        &site,
+        "setsid bash -c 'trap \"\" TERM HUP; (exec -a slugline-cancelled sleep 600) & exec -a slugline-cancelled sleep 600' &\n\
+         trap '' TERM; echo begun; while :; do sleep 1; done",
+    );
+    let mut push = start(&app);
+    let (id, _) = says(&site, "begun");
+    eventually("all of it runs", || running("slugline-cancelled") == 2);
+    site.slugline(&["builds", "cancel", &id, "-a", "hello"])
+        .success();
+    assert!(!push.wait().unwrap().success());
+    failure_of(&site, &id);
+    eventually("nothing is left", || running("slugline-cancelled") == 0);
     assert_swept(&site);
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::origin::fixture_buildpack;
-use crate::site::{Site, build};
+use crate::site::{Ran, SLUGLINE, Site, build};
 
 fn record(site: &Site) -> Value {
     serde_json::from_str(&fs::read_to_string(site.path("slug.tgz.record.json")).unwrap()).unwrap()
@@ -131,7 +131,7 @@ fn detection_writes_nothing_and_sees_no_config() {
     let app = site.repository("app", "inline_shell");
     app.write(
         "bin/detect",
-        "#!/bin/sh\ntouch \"$1/x\" 2>/dev/null && exit 1\nls -A /env | grep -q . && exit 1\nenv | grep -q SECRET && exit 1\necho Careful\n",
+        "#!/bin/sh\ntouch \"$1/x\" 2>/dev/null && exit 1\nls -A /env | grep -q . && exit 1\nenv | grep -q SECRET && exit 1\ngrep : /proc/net/dev | grep -qv lo: && exit 1\necho Careful\n",
     );
     app.commit("Look");
     let built = build(&site, &app, &["--buildpack", "inline", "--env", "SECRET=1"]).success();
@@ -167,4 +167,109 @@ fn a_buildpack_that_does_not_know_the_stack() {
         .failure(1)
         .stderr;
     assert!(!said.contains("heroku-24"), "{said}");
+}
+
+/// A local build of an app whose own scripts are these, without any network.
+fn own_scripts(site: &Site, scripts: &[(&str, &str)]) -> String {
+    let app = site.repository("app", "no_language");
+    app.write("bin/detect", "#!/bin/sh\necho Own\n");
+    for (name, text) in scripts {
+        app.write(name, text);
+    }
+    app.commit("Own");
+    let mut built = site.command(SLUGLINE.as_ref());
+    built
+        .args(["build", app.dir.to_str().unwrap(), "--buildpack", "inline"])
+        .arg("--output")
+        .arg(site.path("slug.tgz"))
+        .env("SLUGLINE_NETWORK", "off");
+    let built = Ran::new(built.output().unwrap());
+    built.success().stderr
+}
+
+#[test]
+fn the_environment_is_the_documented_one() {
+    let site = Site::without_server();
+    let compile = "#!/bin/sh\nenv | sed 's/^/seen: /' | sort; id -u | sed 's/^/uid: /'; pwd | sed 's/^/cwd: /'\n";
+    let said = own_scripts(&site, &[("bin/compile", compile)]);
+    let seen = said.lines().filter_map(|line| line.strip_prefix("seen: "));
+    let (certificates, rest): (Vec<_>, Vec<_>) =
+        seen.partition(|one| one.ends_with("/etc/ssl/certs/ca-certificates.crt"));
+    let head = Ran::new(
+        site.command("git".as_ref())
+            .args(["-C", "app", "rev-parse", "HEAD"])
+            .output()
+            .unwrap(),
+    );
+    let stack = rest.iter().find(|one| one.starts_with("STACK="));
+    assert_eq!(
+        rest,
+        [
+            "DYNO=build.1",
+            "HOME=/app",
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/slugline/bin",
+            "PWD=/app",
+            "REQUEST_ID=00000000-0000-4000-8000-000000000000",
+            &format!("SOURCE_VERSION={}", head.success().stdout.trim()),
+            stack.unwrap(),
+        ]
+    );
+    let names = certificates.iter().map(|one| one.split('=').next());
+    assert!(
+        names.clone().any(|name| name == Some("SSL_CERT_FILE")),
+        "{said}"
+    );
+    assert!(
+        said.contains("uid: 1000\n") && said.contains("cwd: /app\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_release_script_may_say_nothing_in_many_ways() {
+    for says in [
+        "",
+        "echo",
+        "echo ---",
+        "echo '--- {}'",
+        "echo '--- ~'",
+        "echo addons: []; echo config_vars:",
+        "echo default_process_types:",
+        "echo 'default_process_types: {}'",
+        "printf 'default_process_types:\\n  web: ~\\n'",
+    ] {
+        let site = Site::without_server();
+        let release = format!("#!/bin/sh\n{says}\n");
+        let scripts = [("bin/compile", "#!/bin/sh\n"), ("bin/release", &release)];
+        own_scripts(&site, &scripts);
+        assert_eq!(record(&site)["process_types"], json!({}), "{says}");
+    }
+}
+
+#[test]
+fn a_procfile_is_read_tolerantly_and_goes_over_the_defaults() {
+    let site = Site::without_server();
+    let said = own_scripts(
+        &site,
+        &[
+            ("bin/compile", "#!/bin/sh\n"),
+            (
+                "bin/release",
+                "#!/bin/sh\nprintf 'default_process_types:\\n  web: of the buildpack\\n  console: irb\\n'\n",
+            ),
+            (
+                "Procfile",
+                "# Processes\r\nweb:first\r\n\r\nrelease : ./migrate  \nMy_job-2:\tx\nweb: $PORT: y\n",
+            ),
+        ],
+    );
+    let warning =
+        " !     Warning: Line 6 of the Procfile declares \"web\" again; the last line counts.";
+    assert!(said.contains(warning), "{said}");
+    let table = "       Procfile declares types     -> My_job-2, release, web\n       Default types for buildpack -> console\n";
+    assert!(said.contains(table), "{said}");
+    assert_eq!(
+        record(&site)["process_types"],
+        json!({ "My_job-2": "x", "console": "irb", "release": "./migrate", "web": "$PORT: y" })
+    );
 }

@@ -1,8 +1,10 @@
 //! Builds that take their time.
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
-use crate::site::{Repository, Site};
+use crate::site::{Ran, Repository, Site, agent};
 
 #[test]
 fn a_changed_runtime_says_that_what_it_made_is_discarded() {
@@ -139,4 +141,79 @@ fn a_large_snapshot_is_an_overlay_that_no_build_changes() {
 #[test]
 fn a_plain_user_s_large_snapshot_is_an_overlay_too() {
     a_large_snapshot_is_laid_over(&Site::of_plain_user());
+}
+
+/// Debian 13, which is not what the tests run on, with a Python of its own; from Debian's packages.
+fn debian(site: &Site) -> PathBuf {
+    let tar = site.path("debian-13.tar");
+    let mut made = Command::new("mmdebstrap");
+    made.args(["--quiet", "--variant=minbase"])
+        .arg("--include=python3,python3-venv,ca-certificates")
+        .args(["--dpkgopt=path-exclude=/usr/share/doc/*", "trixie"])
+        .arg(&tar)
+        .arg("http://deb.debian.org/debian");
+    let made = made.output().expect("apt-get install mmdebstrap");
+    Ran::new(made).success();
+    tar
+}
+
+#[test]
+fn an_app_is_built_and_runs_on_a_real_debian() {
+    let site = Site::new();
+    let tar = debian(&site);
+    let tar = tar.to_str().unwrap();
+    let digest = site
+        .slugline(&["stack", "import", "debian-13", tar])
+        .success()
+        .stdout;
+    let app = site.app("hello", "no_language");
+    app.write("requirements.txt", "itsdangerous==2.2.0\n");
+    app.write("Procfile", "web: python -m http.server $PORT\n");
+    app.write("page.txt", "from another Debian\n");
+    app.write(
+        "version.py",
+        "import platform, sys, itsdangerous\n\
+         print(platform.freedesktop_os_release()['VERSION_ID'], '%d.%d' % sys.version_info[:2], sys.prefix, itsdangerous.__name__)\n",
+    );
+    app.commit("Python");
+    app.slugline(&["apps:set", "hello", "--stack", "debian-13"])
+        .success();
+    let said = app.push().success().stderr;
+    for line in [
+        "-----> Building on the debian-13 stack",
+        "-----> Python app detected",
+        "deployed to Slugline",
+        "Verifying deploy... done.",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    let slug = site.api("GET", "/apps/hello/releases/current", None).1["slug"]["id"].clone();
+    let slug = slug.as_str().unwrap().to_owned();
+    let slug = site
+        .api("GET", &format!("/apps/hello/slugs/{slug}"), None)
+        .1;
+    assert_eq!(slug["stack"]["name"], "debian-13");
+    assert_eq!(slug["record"]["stack_digest"], digest.trim());
+    // A process of it runs on the same root, and so do its dynos.
+    let ran = app.slugline(&["run", "-a", "hello", "--", "python version.py"]);
+    let ran = ran.success().stdout;
+    assert_eq!(ran.trim(), "13 3.13 /app/.heroku/python itsdangerous");
+    let page = agent()
+        .get(format!("http://127.0.0.1:{}/page.txt", site.router_port()))
+        .header("Host", "hello.localhost")
+        .call()
+        .unwrap();
+    let page = page.into_body().read_to_string().unwrap();
+    assert_eq!(page, "from another Debian\n");
+    // What was kept on the other stack is of no use on this machine's own.
+    app.slugline(&["apps:set", "hello", "--stack", "default"])
+        .success();
+    app.write("page.txt", "from here\n");
+    app.commit("Back");
+    let said = app.push().success().stderr;
+    let line = "-----> Stack changed from debian-13 to ";
+    assert!(
+        said.contains(line) && said.contains("the build cache is discarded"),
+        "{said}"
+    );
 }
