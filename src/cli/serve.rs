@@ -22,11 +22,11 @@ use crate::http::{Limits, Server, serve};
 use crate::platform::data::{ADMIN_TOKEN, DataDir, SETTINGS};
 use crate::platform::image::StackLayer;
 use crate::platform::running::Web;
-use crate::platform::settings::{LogFormat, PublicUrl, Settings};
+use crate::platform::settings::{LogFormat, PublicUrl, RouterSettings, Settings};
 use crate::platform::token::Secret;
 use crate::platform::{Options, Platform, clock};
 use crate::receive;
-use crate::router::{self, Limits as RouterLimits, Router};
+use crate::router::{self, Certificates, Limits as RouterLimits, Router};
 use crate::store::Bucket;
 
 /// Runs the server until it is stopped.
@@ -54,6 +54,15 @@ pub struct Args {
     /// Let apps answer here.
     #[arg(long, value_name = "ADDR:PORT")]
     pub router_listen: Option<SocketAddr>,
+    /// Let apps answer over TLS here, with the certificates of --router-certificates.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub router_tls_listen: Option<SocketAddr>,
+    /// A directory of NAME.pem with NAME.key, chosen by the name that a client asks for.
+    #[arg(long, value_name = "DIR")]
+    pub router_certificates: Option<PathBuf>,
+    /// Give the router's numbers to Prometheus here, at /metrics; on this machine alone.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics: Option<SocketAddr>,
     /// Run so many builds at once; more wait.
     #[arg(long, value_name = "N")]
     pub max_builds: Option<usize>,
@@ -82,6 +91,12 @@ impl Args {
                 "router_listen",
                 self.router_listen.map(|address| address.to_string()),
             ),
+            (
+                "router_tls_listen",
+                self.router_tls_listen.map(|address| address.to_string()),
+            ),
+            ("router_certificates", path(&self.router_certificates)),
+            ("metrics", self.metrics.map(|address| address.to_string())),
             ("max_builds", self.max_builds.map(|n| n.to_string())),
             (
                 "create_on_push",
@@ -142,6 +157,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .bucket
         .as_ref()
         .map(|url| Bucket::new(url, environment::variables(), runtime.handle().clone()));
+    let open_files = raise_open_files();
     let (web, sockets) = Sockets::bind(&settings)?;
     let options = Options {
         dynos: machine::dynos(&settings)?,
@@ -164,6 +180,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     runtime.block_on(listen(
         &settings,
         sockets,
+        open_files,
         certificate,
         stack_layer,
         platform,
@@ -178,6 +195,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 struct Sockets {
     own: std::net::TcpListener,
     router: std::net::TcpListener,
+    router_tls: Option<(std::net::TcpListener, Arc<Certificates>)>,
+    metrics: Option<std::net::TcpListener>,
 }
 
 impl Sockets {
@@ -192,13 +211,62 @@ impl Sockets {
         };
         let own = bind(settings.listen)?;
         let router = bind(settings.router_address())?;
+        let router_tls = match settings.router.tls() {
+            Some((address, dir)) => Some((bind(address)?, Arc::new(Certificates::open(dir)?))),
+            None => None,
+        };
+        let port = |listener: &std::net::TcpListener| -> Result<u16> {
+            Ok(listener.local_addr().context("asking for the port")?.port())
+        };
+        // People are sent there only where their browser will take the certificate.
+        let for_all = router_tls.as_ref();
+        let for_all = for_all.filter(|(_, certificates)| certificates.cover(&settings.domain));
         let web = Web {
             domain: settings.domain.clone(),
-            port: router.local_addr().context("asking for the port")?.port(),
-            tls_port: None,
+            port: port(&router)?,
+            tls_port: for_all.map(|(listener, _)| port(listener)).transpose()?,
             own_host: settings.public_url.as_ref().and_then(PublicUrl::host),
         };
-        Ok((web, Self { own, router }))
+        let metrics = settings.router.metrics.map(bind).transpose()?;
+        let sockets = Self {
+            own,
+            router,
+            router_tls,
+            metrics,
+        };
+        Ok((web, sockets))
+    }
+}
+
+/// Lets the server open as many files as the system allows it; gives their number.
+fn raise_open_files() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Ok((now, most)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return 1024;
+    };
+    // The system may think better of it.
+    match setrlimit(Resource::RLIMIT_NOFILE, most, most) {
+        Ok(()) => most,
+        Err(_) => now,
+    }
+}
+
+/// Files that the server has open for other things than the router's connections.
+const OTHER_FILES: u64 = 512;
+
+fn router_limits(chosen: &RouterSettings, open_files: u64) -> RouterLimits {
+    let defaults = RouterLimits::default();
+    // A client's connection may need one to a dyno; who comes when there is no room waits.
+    let room = open_files.saturating_sub(OTHER_FILES) / 2;
+    let room = usize::try_from(room).unwrap_or(usize::MAX).max(64);
+    RouterLimits {
+        header_time: chosen.header_time,
+        body_bytes: chosen.body_bytes,
+        boot_time: chosen.boot_time,
+        first_byte: chosen.first_byte,
+        silence: chosen.silence,
+        connections: defaults.connections.min(room),
+        ..defaults
     }
 }
 
@@ -220,6 +288,7 @@ fn signers(settings: &Settings) -> Result<Option<receive::Signers>> {
 async fn listen(
     settings: &Settings,
     sockets: Sockets,
+    open_files: u64,
     certificate: Option<Arc<Certificate>>,
     stack_layer: Option<StackLayer>,
     platform: Arc<Platform>,
@@ -228,7 +297,13 @@ async fn listen(
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
     let listener = TcpListener::from_std(sockets.own).context("preparing a socket")?;
-    let router_listener = TcpListener::from_std(sockets.router).context("preparing a socket")?;
+    let prepare = |socket| TcpListener::from_std(socket).context("preparing a socket");
+    let (router_tls, certificates) = sockets.router_tls.unzip();
+    let router_sockets = router::Sockets {
+        plain: prepare(sockets.router)?,
+        tls: router_tls.map(prepare).transpose()?,
+        metrics: sockets.metrics.map(prepare).transpose()?,
+    };
     let address = listener.local_addr().context("asking for the port")?;
     tracing::info!(data = %platform.data.path().display(), stack = %platform.options.machine.stack, "started");
     let limits = Limits {
@@ -245,9 +320,21 @@ async fn listen(
         "http"
     };
     // Nobody need read it; programs that start a server wait for this line.
-    let apps = platform.web_url("NAME");
+    let numbers = match &router_sockets.metrics {
+        Some(listener) => format!("Numbers are at http://{}/metrics\n", listener.local_addr()?),
+        None => String::new(),
+    };
+    let domain = &settings.domain;
+    let plain = router_sockets.plain.local_addr()?.port();
+    let secure = match &router_sockets.tls {
+        Some(listener) => format!(
+            " and https://NAME.{domain}:{}/",
+            listener.local_addr()?.port()
+        ),
+        None => String::new(),
+    };
     let _ = print::print(format!(
-        "Slugline listens on {scheme}://{address}\nApps answer at {apps}\n"
+        "Slugline listens on {scheme}://{address}\n{numbers}Apps answer at http://NAME.{domain}:{plain}/{secure}\n"
     ));
     let starting = platform.clone();
     tokio::task::spawn_blocking(move || {
@@ -258,11 +345,15 @@ async fn listen(
     let router = Router::new(
         platform.dynos.routes().clone(),
         platform.streams.clone(),
-        RouterLimits::default(),
+        router_limits(&settings.router, open_files),
     );
+    let router = match certificates {
+        Some(certificates) => router.with_tls(certificates)?,
+        None => router,
+    };
     let (stop, mut stopped) = watch::channel(());
     let routing = tokio::spawn(router::serve(
-        router_listener,
+        router_sockets,
         Arc::new(router),
         async move {
             // Both when it is told and when the teller is gone.

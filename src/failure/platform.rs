@@ -20,6 +20,7 @@ use crate::platform::running::FormationError;
 use crate::platform::settings::SettingsError;
 use crate::platform::stacks::StackError;
 use crate::release;
+use crate::router::CertificateError;
 use crate::stack::StackNameError;
 
 pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
@@ -66,6 +67,10 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
             .remedy("Use another token, or have one made: slugline token create NAME.")
     } else if let Some(error) = error.downcast_ref::<TlsError>() {
         tls(error)
+    } else if let Some(error) = error.downcast_ref::<CertificateError>() {
+        Draft::caller("tls_invalid", sentence(error))
+            .found(super::chain(error))
+            .remedy("Put NAME.pem (a chain, the name's own certificate first) and NAME.key into the directory of router_certificates.")
     } else if let Some(error) = error.downcast_ref::<release::ParseError>() {
         Draft::caller("invalid_params", sentence(error)).remedy("`slugline releases` lists them.")
     } else {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,8 +12,11 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::Limits;
+use super::client::Client;
+use super::link::Link;
 use super::pages::Fault;
-use super::pool::{Pool, Sender};
+use super::pool::Pool;
 use super::record::Record;
 use crate::platform::dynos::Serving;
 
@@ -29,30 +32,105 @@ impl fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// A client's body on its way to a dyno.
-pub(super) struct RequestBody {
-    body: Option<Incoming>,
-    clock: Clock,
-    /// Told when the client has stopped sending.
-    idle: Arc<AtomicBool>,
+/// How far a client's body has come.
+#[derive(Debug)]
+pub(super) struct Upload {
+    began: Instant,
+    /// When something of it came last, in milliseconds after that.
+    moved_ms: AtomicU64,
+    is_done: AtomicBool,
+    fault: AtomicU64,
 }
 
-impl RequestBody {
-    pub fn new(body: Incoming, silence: Duration, idle: Arc<AtomicBool>) -> Self {
+/// What may be wrong with a body.
+const IDLE: u64 = 1;
+const TOO_LARGE: u64 = 2;
+
+impl Upload {
+    fn new() -> Self {
         Self {
-            body: Some(body),
-            clock: Clock::new(silence),
-            idle,
+            began: Instant::now(),
+            moved_ms: AtomicU64::new(0),
+            is_done: AtomicBool::new(false),
+            fault: AtomicU64::new(0),
         }
     }
 
-    /// The body of a request that has none, for another attempt.
-    pub fn empty() -> Self {
-        Self {
-            body: None,
-            clock: Clock::new(Duration::MAX),
-            idle: Arc::default(),
+    fn moves(&self) {
+        let ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved_ms.store(ms, Ordering::SeqCst);
+    }
+
+    /// Until when the dyno has time for the first byte of its answer, or for the next of the body.
+    pub fn deadline(&self, first_byte: Duration, silence: Duration) -> Instant {
+        let moved = self.began + Duration::from_millis(self.moved_ms.load(Ordering::SeqCst));
+        if self.is_done.load(Ordering::SeqCst) {
+            moved + first_byte
+        } else {
+            // The client's own silence has its clock, which is to be the first.
+            moved + silence + silence / 8
         }
+    }
+
+    /// What was wrong with the body.
+    pub fn fault(&self) -> Option<Fault> {
+        match self.fault.load(Ordering::SeqCst) {
+            IDLE => Some(Fault::ClientIdle),
+            TOO_LARGE => Some(Fault::TooLarge),
+            _ => None,
+        }
+    }
+}
+
+/// A client's body on its way to a dyno.
+pub(super) struct RequestBody(Option<Uploading>);
+
+struct Uploading {
+    body: Incoming,
+    clock: Clock,
+    left_bytes: u64,
+    upload: Arc<Upload>,
+    client: Arc<Client>,
+}
+
+impl RequestBody {
+    /// A body, and how far it has come; nothing of that where there is none.
+    pub fn new(
+        body: Incoming,
+        limits: &Limits,
+        client: &Arc<Client>,
+    ) -> (Self, Option<Arc<Upload>>) {
+        if body.is_end_stream() {
+            return (Self::empty(), None);
+        }
+        let upload = Arc::new(Upload::new());
+        let uploading = Uploading {
+            body,
+            clock: Clock::new(limits.silence),
+            left_bytes: limits.body_bytes,
+            upload: upload.clone(),
+            client: client.clone(),
+        };
+        (Self(Some(uploading)), Some(upload))
+    }
+
+    /// The body of a request that has none.
+    pub fn empty() -> Self {
+        Self(None)
+    }
+}
+
+impl Uploading {
+    fn break_off(&self, fault: u64) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.upload.fault.store(fault, Ordering::SeqCst);
+        Poll::Ready(Some(Err(Broken)))
+    }
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        self.upload.moves();
+        self.upload.is_done.store(true, Ordering::SeqCst);
     }
 }
 
@@ -64,31 +142,37 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = &mut *self;
-        let Some(body) = &mut this.body else {
+        let Some(this) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        match Pin::new(body).poll_frame(cx) {
+        match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => {
                 this.clock.stop();
+                this.upload.moves();
+                this.client.moves();
+                if let Some(Ok(frame)) = &frame {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                    match this.left_bytes.checked_sub(bytes) {
+                        Some(left) => this.left_bytes = left,
+                        None => return this.break_off(TOO_LARGE),
+                    }
+                }
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| Broken)))
             }
             Poll::Pending => {
                 ready!(this.clock.poll(cx));
-                this.idle.store(true, Ordering::SeqCst);
-                Poll::Ready(Some(Err(Broken)))
+                this.break_off(IDLE)
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.0.as_ref().is_none_or(|this| this.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        let hint = self.0.as_ref().map(|this| this.body.size_hint());
+        hint.unwrap_or_else(|| SizeHint::with_exact(0))
     }
 }
 
@@ -104,7 +188,7 @@ pub(super) struct Answer {
     clock: Clock,
     record: Record,
     /// The connection that it comes on, and where that goes afterwards.
-    connection: Option<(Sender, Arc<Pool>)>,
+    link: Option<(Link, Arc<Pool>)>,
     serving: Option<Serving>,
 }
 
@@ -112,22 +196,20 @@ impl Answer {
     pub fn new(
         body: Incoming,
         silence: Duration,
-        mut record: Record,
-        sender: Sender,
+        record: Record,
+        link: Link,
         pool: Arc<Pool>,
         serving: Serving,
     ) -> Self {
-        // Nobody asks such a body for its end.
-        let is_empty = body.is_end_stream();
-        record.is_done = is_empty;
         let mut answer = Self {
             body,
             clock: Clock::new(silence),
             record,
-            connection: Some((sender, pool)),
+            link: Some((link, pool)),
             serving: Some(serving),
         };
-        if is_empty {
+        // Nobody asks such a body for its end.
+        if answer.body.is_end_stream() {
             answer.end();
         }
         answer
@@ -135,16 +217,28 @@ impl Answer {
 
     fn end(&mut self) {
         self.record.is_done = true;
-        if let Some((sender, pool)) = self.connection.take() {
-            pool.keep(sender);
+        if let Some((link, pool)) = self.link.take() {
+            pool.keep(link);
         }
         self.serving = None;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        match Pin::new(&mut self.body).poll_frame(cx) {
+        if self.record.fault.is_some() {
+            return Poll::Ready(Some(Err(Broken)));
+        }
+        // Asked before the connection is driven, or it would find nobody who wants more.
+        let mut next = Pin::new(&mut self.body).poll_frame(cx);
+        if next.is_pending()
+            && let Some((link, _)) = &mut self.link
+        {
+            link.drive(cx);
+            next = Pin::new(&mut self.body).poll_frame(cx);
+        }
+        match next {
             Poll::Ready(Some(Ok(frame))) => {
                 self.clock.stop();
+                self.record.client.moves();
                 if let Some(data) = frame.data_ref() {
                     self.record.bytes += data.len() as u64;
                 }
@@ -160,7 +254,9 @@ impl Answer {
             }
             Poll::Ready(Some(Err(_))) => {
                 self.record.fault = Some(Fault::Cut);
-                Poll::Ready(Some(Err(Broken)))
+                // What has come before goes to the client before the connection is cut.
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Pending => {
                 ready!(self.clock.poll(cx));

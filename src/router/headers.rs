@@ -1,14 +1,16 @@
 //! Headers on their way through: what is for us goes, what tells of us is added.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::header::{
-    CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
-    VIA,
+    CONNECTION, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+    UPGRADE, VIA,
 };
 use hyper::{Request, Uri};
 
-use super::Client;
+use super::client::Client;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -20,6 +22,7 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 
 const OURS: HeaderValue = HeaderValue::from_static("1.1 slugline");
 const HTTP: HeaderValue = HeaderValue::from_static("http");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
 
 /// Why a request leads to no app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,17 +67,65 @@ pub(super) fn host(uri: &Uri, headers: &HeaderMap) -> Result<String, BadHost> {
 
 /// The id of a request: the client's where it is a plain one, else a new one.
 /// Source: Heroku's rule for `X-Request-Id`, 20 to 200 characters.
-pub(super) fn request_id(headers: &HeaderMap) -> String {
-    let given = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
-    let is_plain = |id: &&str| {
-        (20..=200).contains(&id.len())
-            && id
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_=+/".contains(&byte))
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let is_plain = |id: &&HeaderValue| {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=+/".contains(byte);
+        (20..=200).contains(&id.len()) && id.as_bytes().iter().all(is_plain)
     };
-    given
-        .filter(is_plain)
-        .map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned)
+    if let Some(given) = headers.get(X_REQUEST_ID).filter(is_plain) {
+        return given.clone();
+    }
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = uuid::Builder::from_random_bytes(random_bytes()).into_uuid();
+    let text = id.hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("none"))
+}
+
+/// Random bytes, of which the system is asked for many at once.
+fn random_bytes() -> [u8; 16] {
+    thread_local! {
+        static AHEAD: RefCell<Vec<[u8; 16]>> = const { RefCell::new(Vec::new()) };
+    }
+    AHEAD.with_borrow_mut(|ahead| {
+        ahead.pop().unwrap_or_else(|| {
+            let mut bytes = [[0; 16]; 64];
+            // Without it ids would repeat; nothing else depends on them.
+            if let Err(error) = getrandom::fill(bytes.as_flattened_mut()) {
+                tracing::error!(%error, "there are no random bytes");
+            }
+            ahead.extend_from_slice(&bytes[1..]);
+            bytes[0]
+        })
+    })
+}
+
+/// Whom a request came by, as it says itself, and its client.
+pub(super) fn forwarded_for(headers: &HeaderMap, client: &Client) -> HeaderValue {
+    if !headers.contains_key(X_FORWARDED_FOR) {
+        return client.shown.clone();
+    }
+    let mut chain = String::new();
+    for before in headers.get_all(X_FORWARDED_FOR) {
+        if let Ok(before) = before.to_str() {
+            chain.push_str(before);
+            chain.push_str(", ");
+        }
+    }
+    chain.push_str(client.shown.to_str().unwrap_or_default());
+    HeaderValue::try_from(chain).unwrap_or_else(|_| client.shown.clone())
+}
+
+/// The same for a log: without blanks, and the client alone where the others are no addresses.
+pub(super) fn logged_chain(chain: &HeaderValue) -> Cow<'_, str> {
+    let chain = chain.to_str().unwrap_or_default();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".:, ".contains(&byte);
+    if chain.len() > 500 || !chain.bytes().all(is_plain) {
+        return chain.rsplit(", ").next().unwrap_or_default().into();
+    }
+    if chain.contains(' ') {
+        return chain.replace(' ', "").into();
+    }
+    chain.into()
 }
 
 /// What a request asks its connection to become.
@@ -116,7 +167,13 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Makes a client's request one for a dyno.
-pub(super) fn to_dyno<B>(request: &mut Request<B>, host: &str, id: &str, client: Client) {
+pub(super) fn to_dyno<B>(
+    request: &mut Request<B>,
+    host: &str,
+    id: &HeaderValue,
+    chain: &HeaderValue,
+    client: &Client,
+) {
     let upgrade = upgrade(request.headers());
     let authority = request.uri().authority().map(ToString::to_string);
     let path = request.uri().path_and_query().cloned();
@@ -138,14 +195,11 @@ pub(super) fn to_dyno<B>(request: &mut Request<B>, host: &str, id: &str, client:
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
     }
-    let from = client.address.ip().to_canonical().to_string();
-    let before = headers.get_all(X_FORWARDED_FOR).iter();
-    let before = before.filter_map(|value| value.to_str().ok());
-    let chain = before.chain([from.as_str()]).collect::<Vec<_>>().join(", ");
-    set(headers, X_FORWARDED_FOR, &chain);
-    headers.insert(X_FORWARDED_PROTO, HTTP);
-    headers.insert(X_FORWARDED_PORT, HeaderValue::from(client.port));
-    set(headers, X_REQUEST_ID, id);
+    join_cookies(headers);
+    headers.insert(X_FORWARDED_FOR, chain.clone());
+    headers.insert(X_FORWARDED_PROTO, if client.is_tls { HTTPS } else { HTTP });
+    headers.insert(X_FORWARDED_PORT, client.port.clone());
+    headers.insert(X_REQUEST_ID, id.clone());
     headers.insert(X_REQUEST_START, HeaderValue::from(now_ms()));
     headers.append(VIA, OURS);
 }
@@ -161,9 +215,15 @@ pub(super) fn to_client(headers: &mut HeaderMap, switches: bool) {
     headers.append(VIA, OURS);
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
-        headers.insert(name, value);
+/// HTTP/2 may send cookies one by one. Source: RFC 9113, section 8.2.3.
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let all = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let joined = all.collect::<Vec<_>>().join(&b"; "[..]);
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, joined);
     }
 }
 
@@ -222,6 +282,18 @@ mod tests {
     }
 
     #[test]
+    fn the_log_has_the_chain_where_it_is_one_of_addresses() {
+        let logged_chain =
+            |text: &str| logged_chain(&HeaderValue::from_str(text).unwrap()).into_owned();
+        assert_eq!(logged_chain("1.2.3.4, ::1"), "1.2.3.4,::1");
+        assert_eq!(logged_chain("a\" dyno=web.9, ::1"), "::1");
+        assert_eq!(
+            logged_chain(&format!("{}, ::1", "1.2.3.4, ".repeat(99))),
+            "::1"
+        );
+    }
+
+    #[test]
     fn a_request_for_a_dyno() {
         let mut request = Request::builder()
             .uri("http://hello.localhost/a?b")
@@ -231,15 +303,16 @@ mod tests {
             .header("x-own", "1")
             .header("x-forwarded-for", "1.2.3.4")
             .header("via", "1.0 before")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2")
             .header("te", "trailers")
             .header("expect", "100-continue")
             .body(())
             .unwrap();
-        let client = Client {
-            address: "[::ffff:10.0.0.1]:1".parse().unwrap(),
-            port: 7080,
-        };
-        to_dyno(&mut request, "hello.localhost", "id", client);
+        let client = Client::of_test("10.0.0.1", false);
+        let chain = forwarded_for(request.headers(), &client);
+        let id = HeaderValue::from_static("id");
+        to_dyno(&mut request, "hello.localhost", &id, &chain, &client);
         request.headers_mut().remove("x-request-start").unwrap();
         let mut shown = request
             .headers()
@@ -251,6 +324,7 @@ mod tests {
         assert_eq!(
             shown,
             [
+                "cookie: a=1; b=2",
                 "host: hello.localhost",
                 "via: 1.0 before",
                 "via: 1.1 slugline",

@@ -6,31 +6,35 @@
 //! by a code, both Heroku's.
 
 mod body;
+mod certificates;
+mod client;
+mod converse;
 mod headers;
+mod link;
+mod metrics;
 mod pages;
 mod pool;
 mod proxy;
 mod record;
 mod upgrade;
+mod worker;
 
-use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use anyhow::{Context, Result};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
+use crate::http::tls;
 use crate::platform::dynos::Routes;
 use crate::platform::log_stream::LogStreams;
-use pool::Pools;
+pub use certificates::{CertificateError, Certificates};
+use metrics::Metrics;
+use worker::{Arrival, Workers};
 
 /// The limits of the router. Source: Heroku's documented time-outs.
 #[derive(Debug, Clone)]
@@ -39,6 +43,8 @@ pub struct Limits {
     pub header_time: Duration,
     /// Bytes of a request's line and headers.
     pub header_bytes: usize,
+    /// Bytes of a request's body.
+    pub body_bytes: u64,
     /// Longest time to connect to a dyno.
     pub connect_time: Duration,
     /// Longest time that a request waits for a dyno that starts.
@@ -56,6 +62,7 @@ impl Default for Limits {
         Self {
             header_time: Duration::from_secs(30),
             header_bytes: 64 << 10,
+            body_bytes: 4 << 30,
             connect_time: Duration::from_secs(5),
             boot_time: Duration::from_secs(75),
             first_byte: Duration::from_secs(30),
@@ -69,13 +76,13 @@ impl Default for Limits {
 const GRACE: Duration = Duration::from_secs(30);
 
 /// What all requests share.
-#[derive(Debug)]
 pub struct Router {
     routes: Arc<Routes>,
     streams: LogStreams,
-    pools: Pools,
     limits: Limits,
     connections: Arc<Semaphore>,
+    tls: Option<TlsAcceptor>,
+    metrics: Metrics,
 }
 
 impl Router {
@@ -84,93 +91,94 @@ impl Router {
         Self {
             routes,
             streams,
-            pools: Pools::default(),
             connections: Arc::new(Semaphore::new(limits.connections)),
             limits,
+            tls: None,
+            metrics: Metrics::default(),
         }
+    }
+
+    /// The same that also speaks TLS, with certificates by the name that a client asks for.
+    ///
+    /// # Errors
+    /// The platform's fault: TLS cannot be spoken.
+    pub fn with_tls(mut self, certificates: Arc<Certificates>) -> Result<Self, tls::TlsError> {
+        let config = tls::server_config(certificates)?;
+        self.tls = Some(TlsAcceptor::from(Arc::new(config)));
+        Ok(self)
     }
 }
 
-/// How a request came.
-#[derive(Debug, Clone, Copy)]
-struct Client {
-    address: SocketAddr,
-    /// Our own.
-    port: u16,
+/// Where the router listens.
+#[derive(Debug)]
+pub struct Sockets {
+    pub plain: TcpListener,
+    /// For a router that speaks TLS.
+    pub tls: Option<TcpListener>,
+    /// Who connects here reads numbers.
+    pub metrics: Option<TcpListener>,
 }
 
 /// Routes requests until `stop`; then those under way get some time to end.
 ///
 /// # Errors
-/// The socket has no address.
+/// A socket has no address, or no thread can be started.
 pub async fn serve(
-    listener: TcpListener,
+    sockets: Sockets,
     router: Arc<Router>,
     stop: impl Future<Output = ()>,
 ) -> Result<()> {
-    let port = listener.local_addr()?.port();
-    let (stopping, told) = watch::channel(());
-    let mut stop = pin!(stop);
-    loop {
-        let accept = async {
-            let place = router.connections.clone().acquire_owned().await;
-            (listener.accept().await, place)
-        };
-        tokio::select! {
-            (accepted, place) = accept => match accepted {
-                Ok((stream, address)) => {
-                    let client = Client { address, port };
-                    converse(stream, client, &router, told.clone(), place);
-                }
-                Err(error) => {
-                    // Out of descriptors, or a client that left at once: the next one may do better.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
-            () = &mut stop => break,
+    let workers = Workers::start(&router)?;
+    let plain = accept(&sockets.plain, false, &router, &workers);
+    let tls = async {
+        match &sockets.tls {
+            Some(listener) => accept(listener, true, &router, &workers).await,
+            None => std::future::pending().await,
         }
+    };
+    let counted = async {
+        match &sockets.metrics {
+            Some(listener) => metrics::serve(listener, &router).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut stop = pin!(stop);
+    tokio::select! {
+        ended = plain => ended?,
+        ended = tls => ended?,
+        () = counted => {}
+        () = &mut stop => {}
     }
-    drop((listener, told));
-    stopping.send_replace(());
-    // What is still under way then is cut.
-    let _ = tokio::time::timeout(GRACE, stopping.closed()).await;
-    Ok(())
+    drop(sockets);
+    let stopping = tokio::task::spawn_blocking(move || workers.stop());
+    stopping.await.context("ending the router")
 }
 
-fn converse<P: Send + 'static>(
-    stream: TcpStream,
-    client: Client,
-    router: &Arc<Router>,
-    mut stop: watch::Receiver<()>,
-    place: P,
-) {
-    // Small answers should not wait for acknowledgements.
-    let _ = stream.set_nodelay(true);
-    let router = router.clone();
-    let limits = router.limits.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let router = router.clone();
-        async move { Ok::<_, Infallible>(proxy::answer(&router, request, client).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_time)
-        .max_buf_size(limits.header_bytes)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    tokio::spawn(async move {
-        let mut connection = pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            _ = stop.changed() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+/// Takes connections for ever.
+async fn accept(
+    listener: &TcpListener,
+    is_tls: bool,
+    router: &Router,
+    workers: &Workers,
+) -> Result<()> {
+    let port = listener.local_addr().context("asking for the port")?.port();
+    loop {
+        let place = router.connections.clone().acquire_owned().await?;
+        let accepted = listener.accept().await;
+        let handed = accepted.and_then(|(stream, from)| Ok((TcpStream::into_std(stream)?, from)));
+        match handed {
+            Ok((stream, from)) => workers.give(Arrival {
+                stream,
+                from,
+                port,
+                is_tls,
+                place,
+            }),
+            Err(error) => {
+                // Out of descriptors, or a client that left at once: the next one may do better.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a connection ended early");
         }
-        drop(place);
-    });
+    }
 }

@@ -21,6 +21,8 @@ pub(super) enum Fault {
     Boot,
     /// H21
     Refused,
+    /// H26
+    TooLarge,
     /// H27
     ClientLeft,
     /// H28
@@ -42,6 +44,7 @@ impl Fault {
             Self::Cut => "H18",
             Self::Boot => "H20",
             Self::Refused => "H21",
+            Self::TooLarge => "H26",
             Self::ClientLeft => "H27",
             Self::ClientIdle => "H28",
             Self::Maintenance => "H80",
@@ -59,6 +62,7 @@ impl Fault {
             Self::Cut => "Server Request Interrupted",
             Self::Boot => "App boot timeout",
             Self::Refused => "Backend connection refused",
+            Self::TooLarge => "Request Error",
             Self::ClientLeft => "Client Request Interrupted",
             Self::ClientIdle => "Client Connection Idle",
             Self::Maintenance => "Maintenance mode",
@@ -70,10 +74,20 @@ impl Fault {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Blank => StatusCode::BAD_GATEWAY,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ClientLeft | Self::ClientIdle => {
                 StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
             }
             _ => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Whose socket the log blames, for those codes that say it.
+    pub fn socket(self) -> Option<&'static str> {
+        match self {
+            Self::ClientLeft => Some("client"),
+            Self::Cut => Some("backend"),
+            _ => None,
         }
     }
 
@@ -95,6 +109,10 @@ impl Fault {
             Self::Blank => page(
                 "There is nothing here yet",
                 "This app has no release so far. If it is yours, push its code: git push slugline main.",
+            ),
+            Self::TooLarge => page(
+                "Request too large",
+                "The request's body has more bytes than this server takes.",
             ),
             _ => page(
                 "Application error",

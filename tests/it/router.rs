@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::dynos::{deployed, get, logged};
 use crate::site::{Site, agent};
 
-fn connect(site: &Site) -> TcpStream {
+pub fn connect(site: &Site) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", site.router_port())).unwrap();
     let longest = Some(Duration::from_secs(60));
     stream.set_read_timeout(longest).unwrap();
@@ -17,7 +17,7 @@ fn connect(site: &Site) -> TcpStream {
 }
 
 /// All that the router answers to some bytes, until it closes the connection.
-fn raw(site: &Site, request: &str) -> String {
+pub fn raw(site: &Site, request: &str) -> String {
     let mut stream = connect(site);
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
@@ -26,12 +26,12 @@ fn raw(site: &Site, request: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn status(answer: &str) -> &str {
+pub fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }
 
-const HOST: &str = "Host: hello.localhost\r\n";
-const CLOSE: &str = "Connection: close\r\n\r\n";
+pub const HOST: &str = "Host: hello.localhost\r\n";
+pub const CLOSE: &str = "Connection: close\r\n\r\n";
 
 #[test]
 fn requests_and_answers_pass_both_ways() {

@@ -31,6 +31,9 @@ pub struct Site {
     server: Option<Child>,
     url: String,
     router_port: u16,
+    /// Where TLS for apps is spoken, and where numbers are.
+    router_tls_port: u16,
+    metrics: String,
     /// Whether the server is to run as a plain user, who owns its data.
     is_plain: bool,
 }
@@ -89,6 +92,8 @@ impl Site {
             server: None,
             url: String::new(),
             router_port: 0,
+            router_tls_port: 0,
+            metrics: String::new(),
             is_plain: false,
         }
     }
@@ -131,8 +136,17 @@ impl Site {
             if let Some(url) = line.strip_prefix("Slugline listens on ") {
                 url.clone_into(&mut self.url);
             }
-            if let Some(url) = line.strip_prefix("Apps answer at http://NAME.localhost:") {
-                self.router_port = url.trim_end_matches('/').parse().unwrap();
+            if let Some(url) = line.strip_prefix("Numbers are at http://") {
+                url.trim_end_matches("/metrics")
+                    .clone_into(&mut self.metrics);
+            }
+            if let Some(urls) = line.strip_prefix("Apps answer at ") {
+                let mut ports = urls.split(" and ").map(|url| {
+                    let (_, port) = url.trim_end_matches('/').rsplit_once(':').unwrap();
+                    port.parse().unwrap()
+                });
+                self.router_port = ports.next().unwrap();
+                self.router_tls_port = ports.next().unwrap_or_default();
                 self.server = Some(server);
                 return true;
             }
@@ -185,6 +199,14 @@ impl Site {
     /// Where apps answer.
     pub fn router_port(&self) -> u16 {
         self.router_port
+    }
+
+    pub fn router_tls_port(&self) -> u16 {
+        self.router_tls_port
+    }
+
+    pub fn metrics(&self) -> String {
+        self.metrics.clone()
     }
 
     pub fn url(&self) -> &str {

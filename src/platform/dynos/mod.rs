@@ -5,6 +5,7 @@
 //! which its process would die. A new target's web dynos take over once all of them listen; those
 //! before them finish what they serve and are stopped.
 
+mod counts;
 mod formation;
 mod once;
 mod one_off;
@@ -27,6 +28,7 @@ use crate::release::Version;
 use crate::sandbox::{Base, Layering, Sandbox};
 use crate::stack::Stack;
 
+pub use counts::Counts;
 pub use formation::{AppDynos, Boot};
 pub use once::Once;
 pub use one_off::{Attach, Ends, MOST_ONE_OFFS, OneOff, Request, TooManyOneOffs, resize};

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::AppDynos;
+use super::counts::{Counter, Counts};
 use crate::domain::{DomainName, is_below};
 use crate::sandbox::Door;
 
@@ -134,6 +135,7 @@ pub struct Route {
     pub app_id: String,
     pub app_name: String,
     maintenance: AtomicBool,
+    counter: Counter,
     upstreams: watch::Sender<Arc<Upstreams>>,
     usage: Arc<Usage>,
     /// Who is woken by those who wait for a dyno.
@@ -160,6 +162,11 @@ impl Route {
         upstreams
     }
 
+    #[cfg(test)]
+    pub(crate) fn backend_of_test(&self, dyno: &str) -> Arc<Backend> {
+        Arc::new(Backend::new(dyno, Place::Host, 1, self.usage.clone()))
+    }
+
     pub(super) fn set_sleeper(&self, app: &Arc<AppDynos>) {
         // A route is made for one app, and told once.
         let _ = self.sleeper.set(Arc::downgrade(app));
@@ -172,6 +179,27 @@ impl Route {
     /// Who answers now.
     pub fn now(&self) -> Arc<Upstreams> {
         self.upstreams.borrow().clone()
+    }
+
+    /// A request begins.
+    pub fn begin_request(&self) {
+        self.counter.begin();
+    }
+
+    /// A request has ended, with this status and Heroku's code for what went wrong.
+    pub fn end_request(
+        &self,
+        status: u16,
+        code: Option<&'static str>,
+        bytes: u64,
+        service: Duration,
+    ) {
+        self.counter.end(status, code, bytes, service);
+    }
+
+    /// What has become of the requests so far.
+    pub fn counts(&self) -> Counts {
+        self.counter.now()
     }
 
     pub(super) fn publish(&self, upstreams: Upstreams) {
@@ -219,6 +247,7 @@ impl Routes {
                 maintenance: AtomicBool::new(false),
                 usage: Arc::default(),
                 sleeper: OnceLock::new(),
+                counter: Counter::default(),
                 upstreams: watch::channel(Arc::new(Upstreams {
                     backends: Vec::new(),
                     condition: Condition::Blank,
@@ -280,6 +309,14 @@ impl Routes {
             rest = parent;
         }
         None
+    }
+
+    /// The ways to all apps, by name.
+    pub fn all(&self) -> Vec<Arc<Route>> {
+        let table = self.by_host.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all = table.own.values().cloned().collect::<Vec<_>>();
+        all.sort_by(|one, other| one.app_name.cmp(&other.app_name));
+        all
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Table> {

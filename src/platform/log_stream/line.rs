@@ -1,6 +1,7 @@
 //! One line of an app's log, in Heroku's form: `2026-01-01T00:00:00.000000+00:00 app[web.1]: text`.
 
-use std::fmt;
+use std::cell::RefCell;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -46,15 +47,23 @@ pub struct Line {
 }
 
 impl Line {
-    pub(super) fn new(time: Timestamp, source: Source, process: &str, message: &str) -> Self {
-        let time = time.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00");
-        let mut text = format!("{time} {source}[");
+    /// The message is what `write` adds to the text.
+    pub(super) fn with(
+        time: Timestamp,
+        source: Source,
+        process: &str,
+        write: impl FnOnce(&mut String),
+    ) -> Self {
+        let mut text = String::with_capacity(384);
+        push_time(&mut text, time);
+        // Writing to a text cannot fail.
+        let _ = write!(text, "+00:00 {source}[");
         let start = text.len();
         text.push_str(process);
         let end = text.len();
         text.push_str("]: ");
         let at = text.len();
-        text.push_str(message);
+        write(&mut text);
         Self {
             text,
             source,
@@ -102,6 +111,21 @@ impl Line {
     }
 }
 
+/// Writes a time without its offset. Busy logs have many lines in one second, so its text is kept.
+fn push_time(text: &mut String, time: Timestamp) {
+    thread_local! {
+        static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+    }
+    SECOND.with_borrow_mut(|(second, shown)| {
+        if *second != time.as_second() {
+            *second = time.as_second();
+            *shown = time.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+        }
+        text.push_str(shown);
+    });
+    let _ = write!(text, ".{:06}", time.subsec_microsecond());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,7 +133,7 @@ mod tests {
     #[test]
     fn the_form_is_heroku_s_and_reads_back() {
         let time = "2026-01-01T00:00:00Z".parse().unwrap();
-        let line = Line::new(time, Source::App, "web.1", "a [b]: c");
+        let line = Line::with(time, Source::App, "web.1", |text| text.push_str("a [b]: c"));
         assert_eq!(
             line.text(),
             "2026-01-01T00:00:00.000000+00:00 app[web.1]: a [b]: c"

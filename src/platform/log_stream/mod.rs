@@ -59,6 +59,9 @@ impl LogStreams {
     /// The log of an app.
     pub fn of(&self, app_id: &str) -> Arc<LogStream> {
         let mut streams = lock(&self.0.streams);
+        if let Some(stream) = streams.get(app_id) {
+            return stream.clone();
+        }
         let new = || Arc::new(LogStream::open(Files::new(&self.0.dir, app_id)));
         streams.entry(app_id.to_owned()).or_insert_with(new).clone()
     }
@@ -127,26 +130,34 @@ impl LogStream {
     /// Adds a line of a source, such as `app[web.1]` or `heroku[router]`; a text of several lines
     /// becomes as many.
     pub fn write(&self, source: Source, process: &str, text: &str) {
+        for text in text.split('\n') {
+            self.write_with(source, process, |line| line.push_str(text));
+        }
+    }
+
+    /// Adds one line, whose text is written in its place.
+    pub fn write_with(&self, source: Source, process: &str, text: impl FnOnce(&mut String)) {
         let mut state = lock(&self.state);
         if state.closed {
             return;
         }
-        for text in text.split('\n') {
-            // Under the lock, so that times grow with the lines.
-            let line = Line::new(clock::precise(), source, process, text);
-            if state.pending.len() < PENDING_BYTES {
-                state.pending.extend_from_slice(line.text().as_bytes());
-                state.pending.push(b'\n');
-            }
-            if state.lines.len() == KEPT {
-                state.lines.pop_front();
-            }
-            state.lines.push_back(Arc::new(line));
-            state.next += 1;
+        // Under the lock, so that times grow with the lines.
+        let line = Line::with(clock::precise(), source, process, text);
+        if state.pending.len() < PENDING_BYTES {
+            state.pending.extend_from_slice(line.text().as_bytes());
+            state.pending.push(b'\n');
         }
+        if state.lines.len() == KEPT {
+            state.lines.pop_front();
+        }
+        state.lines.push_back(Arc::new(line));
+        state.next += 1;
         let next = state.next;
         drop(state);
-        self.changed.send_replace(next);
+        // Who subscribes does so under the lock, and has then seen the line or is seen here.
+        if self.changed.receiver_count() > 0 {
+            self.changed.send_replace(next);
+        }
     }
 
     /// Reads the last `count` lines that fit, and what comes after them.

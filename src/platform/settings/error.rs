@@ -47,6 +47,9 @@ pub enum SettingsError {
     /// A certificate without its key, or the other way round.
     #[error("of tls_cert and tls_key there is one alone; TLS needs both")]
     HalfOfTls,
+    /// A socket without certificates, or the other way round.
+    #[error("of router_tls_listen and router_certificates there is one alone; TLS needs both")]
+    HalfOfRouterTls,
     /// A variable of `build_env` is refused.
     #[error("{place} is refused")]
     BuildEnv { place: Place, source: ConfigError },

@@ -6,6 +6,7 @@
 //! would be no limit.
 
 mod error;
+mod router;
 mod value;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,6 +18,7 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 pub use error::{Place, SettingsError};
+pub use router::RouterSettings;
 use value::{Domain, DynoNetwork, build_env, dyno_sizes, list, number, parsed, scalar};
 pub use value::{DynoSize, PublicUrl};
 
@@ -45,7 +47,7 @@ const OTHER_VARIABLES: &[&str] = &[
 
 /// The settings' names in the file; the variables are these in capitals, the command line's
 /// options these with `-` for `_`.
-pub const NAMES: [&str; 43] = [
+pub const NAMES: [&str; 51] = [
     "allowed_signers",
     "behind_proxy",
     "boot_timeout_seconds",
@@ -71,12 +73,20 @@ pub const NAMES: [&str; 43] = [
     "listen",
     "log_format",
     "max_builds",
+    "metrics",
     "network",
     "network_allow",
     "network_only",
     "public_url",
     "push_limit_bytes",
+    "router_body_bytes",
+    "router_boot_seconds",
+    "router_certificates",
+    "router_first_byte_seconds",
+    "router_header_seconds",
     "router_listen",
+    "router_silence_seconds",
+    "router_tls_listen",
     "run_idle_seconds",
     "sandbox",
     "sandbox_require",
@@ -151,6 +161,7 @@ pub struct Settings {
     pub tls_key: Option<PathBuf>,
     /// Where apps answer; by default at port 7080, or at any free one where `listen` has port 0.
     pub router_listen: Option<SocketAddr>,
+    pub router: RouterSettings,
     /// Each app is at `NAME.domain`.
     pub domain: String,
     /// Of a web dyno, and of a dyno's exit.
@@ -210,6 +221,7 @@ impl Settings {
             stack_layer: None,
             tls_key: None,
             router_listen: None,
+            router: RouterSettings::default(),
             domain: "localhost".to_owned(),
             boot_timeout: DEFAULT_BOOT_TIMEOUT,
             stop_timeout: DEFAULT_STOP_TIMEOUT,
@@ -298,6 +310,7 @@ impl Settings {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err(SettingsError::HalfOfTls);
         }
+        self.router.check()?;
         let address = self.listen;
         if self.behind_proxy || self.tls().is_some() || address.ip().is_loopback() {
             return Ok(());
@@ -420,6 +433,7 @@ impl Settings {
             "stack_layer" => self.stack_layer = Some(parsed(value, place, "a file's path")?),
             "tls_cert" => self.tls_cert = Some(parsed(value, place, "a file's path")?),
             "tls_key" => self.tls_key = Some(parsed(value, place, "a file's path")?),
+            _ if self.router.set(name, value, place)? => {}
             _ => {
                 return Err(SettingsError::Unknown {
                     place: place.clone(),

@@ -106,6 +106,7 @@ fn every_setting_can_be_in_the_file() {
         stack_layer: Some("/var/lib/debian.tar.gz".into()),
         tls_key: Some("/etc/slugline/key.pem".into()),
         router_listen: Some("0.0.0.0:8080".parse().unwrap()),
+        router: RouterSettings::default(),
         domain: "apps.example.com".into(),
         boot_timeout: Duration::from_secs(5),
         stop_timeout: Duration::from_secs(6),
@@ -162,7 +163,8 @@ fn every_setting_can_be_in_the_file() {
     };
     assert_eq!(of_file(EVERY).unwrap(), expected);
     for name in NAMES {
-        assert!(EVERY.contains(&format!("{name}:")), "{name}");
+        let named = format!("{name}:");
+        assert!(EVERY.contains(&named) || ROUTER.contains(&named), "{name}");
     }
 }
 
@@ -321,4 +323,43 @@ fn the_stack_is_named_after_the_system() {
     ] {
         assert_eq!(stack_of_os_release(text), stack, "{text:?}");
     }
+}
+
+#[test]
+fn numbers_are_for_this_machine_alone_and_tls_needs_both_halves() {
+    insta::assert_snapshot!(
+        message(of_file("metrics: 0.0.0.0:9090\n")),
+        @"option `metrics` in slugline.yml (line 1) is 0.0.0.0:9090; it takes an address of this machine alone and a port, such as 127.0.0.1:9090"
+    );
+    for half in ["router_tls_listen: 0.0.0.0:443", "router_certificates: /x"] {
+        let error = of_file(half).unwrap().check_exposure().unwrap_err();
+        assert!(matches!(error, SettingsError::HalfOfRouterTls), "{half}");
+    }
+}
+
+/// The router's settings.
+const ROUTER: &str = "\
+metrics: '[::1]:9090'
+router_body_bytes: 1000
+router_boot_seconds: 1
+router_certificates: /etc/slugline/certificates
+router_first_byte_seconds: 2
+router_header_seconds: 3
+router_silence_seconds: 4
+router_tls_listen: 0.0.0.0:443
+";
+
+#[test]
+fn the_router_s_settings_can_be_in_the_file() {
+    let expected = RouterSettings {
+        tls_listen: Some("0.0.0.0:443".parse().unwrap()),
+        certificates: Some("/etc/slugline/certificates".into()),
+        metrics: Some("[::1]:9090".parse().unwrap()),
+        body_bytes: 1000,
+        boot_time: Duration::from_secs(1),
+        first_byte: Duration::from_secs(2),
+        header_time: Duration::from_secs(3),
+        silence: Duration::from_secs(4),
+    };
+    assert_eq!(of_file(ROUTER).unwrap().router, expected);
 }
