@@ -2,7 +2,7 @@
 //!
 //! The map, from the top; imports go down only, and no two stages import each other:
 //!
-//! - edge: [`cli`], [`http`], [`router`], [`failure`]
+//! - edge: [`cli`], [`http`], [`router`], [`drain`], [`failure`]
 //! - platform: [`platform`] remembers apps, config vars, builds and releases
 //! - the sentence: [`pipeline`], one build from top to bottom
 //! - stages: [`receive`], [`checkout`], [`detect`], [`compile`], [`pack`], [`store`],
@@ -21,6 +21,7 @@ pub mod config;
 pub mod detect;
 pub mod digest;
 pub mod domain;
+pub mod drain;
 pub mod dyno;
 pub mod failure;
 pub mod fault;

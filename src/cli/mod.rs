@@ -18,6 +18,7 @@ mod config;
 mod demo;
 mod doctor;
 mod domains;
+mod drains;
 pub mod environment;
 mod gc;
 mod git;
@@ -99,6 +100,8 @@ enum Command {
     Maintenance(maintenance::Args),
     /// Show an app's log
     Logs(logs::Args),
+    /// List and change where an app's log goes besides
+    Drains(drains::Args),
     /// Show and change an app's buildpacks
     Buildpacks(buildpacks::Args),
     /// List, make and revoke the tokens of a server
@@ -143,6 +146,7 @@ impl Command {
             Self::Domains(args) => domains::run(args, &environment()),
             Self::Maintenance(args) => maintenance::run(args, &environment()),
             Self::Logs(args) => logs::run(args, &environment()),
+            Self::Drains(args) => drains::run(args, &environment()),
             Self::Token(args) => token::run(args, &environment()),
             Self::GitCredential(args) => git_credential::run(args, &environment()),
             Self::Gc(args) => gc::run(args, &environment()),
@@ -293,6 +297,8 @@ mod tests {
             "apps set hello --rollback-on-crash",
             "apps set hello --rollback-on-crash false",
             "ps:kill web",
+            "drains:add syslog://logs.example.com:514 -a hello",
+            "drains remove d.1",
             "logs -a hello -n 20 --tail --source app --dyno web.1",
             "token create laptop",
             "token revoke laptop",

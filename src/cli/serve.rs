@@ -16,6 +16,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 
 use super::environment::{self, Environment};
 use super::{machine, print};
+use crate::drain;
 use crate::failure::explain;
 use crate::http::tls::Certificate;
 use crate::http::{Limits, Server, serve};
@@ -360,6 +361,10 @@ async fn listen(
             let _ = stopped.changed().await;
         },
     ));
+    let mut draining = stop.subscribe();
+    let drains = tokio::spawn(drain::serve(platform.clone(), async move {
+        let _ = draining.changed().await;
+    }));
     let mut server = Server::new(platform.clone(), key, environment::git()?, address)
         .with_limits(limits)
         .with_public_url(public_url)
@@ -376,6 +381,7 @@ async fn listen(
     .await;
     drop(stop);
     routing.await.context("ending the router")??;
+    drains.await.context("ending the drains")?;
     let stopping = tokio::task::spawn_blocking(move || platform.dynos.stop_all());
     stopping.await.context("stopping the dynos")?;
     ended

@@ -13,6 +13,7 @@ use crate::output::Failure;
 use crate::platform::api_build::TooManyBuilds;
 use crate::platform::data::DataError;
 use crate::platform::domains::ReservedDomain;
+use crate::platform::drains::DrainError;
 use crate::platform::dynos::TooManyOneOffs;
 use crate::platform::ledger::LedgerError;
 use crate::platform::queue::Left;
@@ -54,6 +55,16 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
     } else if let Some(error) = error.downcast_ref::<TooManyBuilds>() {
         Draft::caller("too_many_builds", sentence(error))
             .remedy("Wait until one of them has ended, or cancel some: slugline builds cancel.")
+    } else if let Some(error) = error.downcast_ref::<DrainError>() {
+        let draft = Draft::caller("invalid_params", sentence(error));
+        match error {
+            DrainError::Url => draft.remedy(
+                "Name syslog://HOST:PORT, syslog+tls://HOST:PORT or https://USER:PASSWORD@HOST/PATH.",
+            ),
+            DrainError::Refused { .. } => draft.remedy(
+                "Name a public address, or have the operator put this one into network_allow.",
+            ),
+        }
     } else if let Some(error) = error.downcast_ref::<TooManyOneOffs>() {
         Draft::caller("invalid_params", sentence(error))
             .remedy("`slugline ps` lists them, `slugline ps stop run.1` ends one.")

@@ -3,6 +3,7 @@
 //! One function a resource's verb; each is blocking and is called on a blocking thread.
 
 mod domains;
+mod drains;
 mod dynos;
 
 use std::sync::Arc;
@@ -243,6 +244,10 @@ impl Call<'_> {
                 "actions",
                 "stop",
             ] if post => accepted(self.stop(app, which)?),
+            ["apps", app, "log-drains"] if get => ok(self.drains(app)?),
+            ["apps", app, "log-drains"] if post => created(self.add_drain(app)?),
+            ["apps", app, "log-drains", drain] if get => ok(self.drain(app, drain)?),
+            ["apps", app, "log-drains", drain] if delete => ok(self.remove_drain(app, drain)?),
             ["apps", app, "log-sessions"] if post => created(self.create_log_session(app)?),
             ["apps", app, "signed-pushes"] if get => ok(self.signed_pushes(app)?),
             ["apps", app, "slugs", slug] if get => ok(self.slug(app, slug)?),

@@ -11,6 +11,7 @@ pub mod collect;
 pub mod data;
 mod deploy;
 pub mod domains;
+pub mod drains;
 pub mod dynos;
 pub mod image;
 pub mod ledger;
@@ -34,6 +35,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use tokio::sync::watch;
 
 use crate::digest::Digest;
 use crate::fault::Faults;
@@ -92,6 +94,8 @@ pub struct Platform {
     /// Held while a domain changes hands, in the ledger and for the router.
     domains: Mutex<()>,
     running: Mutex<HashMap<String, Cancel>>,
+    /// Told when a drain comes or goes.
+    pub drains_changed: watch::Sender<()>,
     /// Set once builds are undone: no further one begins.
     stopping: Cancel,
 }
@@ -123,6 +127,7 @@ impl Platform {
             apps: AppLocks::default(),
             domains: Mutex::default(),
             running: Mutex::default(),
+            drains_changed: watch::channel(()).0,
             stopping: Cancel::default(),
             data,
             options,

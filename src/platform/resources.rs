@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::collect::{Collected, CollectedRepository};
 use super::dynos::DynoRow;
-use super::ledger::{App, Build, Domain, ReleaseRow, SignedPush, Slug, Token};
+use super::ledger::{App, Build, Domain, Drain, ReleaseRow, SignedPush, Slug, Token};
 use super::running::TypeRow;
 use super::token::Secret;
 use crate::app::AppRoot;
@@ -247,6 +247,19 @@ pub fn dyno(app: &App, row: &DynoRow, attach_url: Option<&str>) -> Value {
         "state": row.state.to_string(),
         "type": row.kind,
         "updated_at": row.since.to_string(),
+    })
+}
+
+/// A drain of an app's log.
+pub fn drain(drain: &Drain) -> Value {
+    let created_at = drain.created_at.to_string();
+    json!({
+        "addon": null,
+        "created_at": created_at,
+        "id": drain.id,
+        "token": drain.token,
+        "updated_at": created_at,
+        "url": drain.url,
     })
 }
 

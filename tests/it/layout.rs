@@ -8,7 +8,10 @@ use crate::site::files_below;
 
 /// From the top. Within the edge and within the vocabulary modules may import each other.
 const ROWS: [(&str, &[&str]); 6] = [
-    ("edge", &["cli", "http", "router", "failure", "languages"]),
+    (
+        "edge",
+        &["cli", "http", "router", "drain", "failure", "languages"],
+    ),
     ("platform", &["platform"]),
     ("pipeline", &["pipeline"]),
     (

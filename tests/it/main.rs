@@ -21,6 +21,7 @@ mod buildpacks;
 mod cli;
 mod digests;
 mod domains;
+mod drains;
 mod dyno_life;
 mod dynos;
 mod failures;

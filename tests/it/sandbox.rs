@@ -116,10 +116,12 @@ fn where_namespaces_are_refused_the_remedy_is_named_before_any_work() {
     let source = app.dir.to_str().unwrap();
     let built = refused(&["build", source, "--buildpack", "inline"]);
     insta::assert_snapshot!("namespaces_refused", built);
+    let slug = site.path("slug.tgz");
+    std::fs::write(&slug, "not looked at").unwrap();
     for arguments in [
         &["serve", "--listen", "127.0.0.1:0"][..],
         &["demo"],
-        &["run", source, "--", "true"],
+        &["run", slug.to_str().unwrap(), "--", "true"],
     ] {
         let said = refused(arguments);
         assert!(

@@ -23,6 +23,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0009_release_phase.sql"),
     include_str!("migrations/0010_domains.sql"),
     include_str!("migrations/0011_dyno_sizes.sql"),
+    include_str!("migrations/0012_drains.sql"),
 ];
 
 /// Applies the migrations that the file has not seen yet.

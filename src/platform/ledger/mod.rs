@@ -13,6 +13,7 @@ mod builds;
 mod config;
 mod deploy;
 mod domains;
+mod drains;
 mod error;
 mod formations;
 mod migrate;
@@ -36,10 +37,11 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use deploy::{Deploy, Deployed, RefIntent};
 pub use domains::MOST_DOMAINS;
+pub use drains::MOST_DRAINS;
 pub use error::LedgerError;
 pub use formations::Chosen;
 pub use rows::{
-    App, Build, Domain, Intent, RefCommand, ReleaseRow, Scope, SignedPush, Slug, Source,
+    App, Build, Domain, Drain, Intent, RefCommand, ReleaseRow, Scope, SignedPush, Slug, Source,
     SourceKind, Token, UnusedSlug,
 };
 

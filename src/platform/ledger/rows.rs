@@ -36,6 +36,18 @@ pub struct App {
     pub rollback_on_crash: bool,
 }
 
+/// A drain of an app's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    pub id: String,
+    pub app_id: String,
+    /// May hold a password.
+    pub url: String,
+    /// Names the drain to its receiver: `d.` and an id.
+    pub token: String,
+    pub created_at: Timestamp,
+}
+
 /// A host name of an app besides its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Domain {

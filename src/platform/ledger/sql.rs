@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use super::error::LedgerError;
 use super::formations::Chosen;
 use super::rows::{
-    App, Build, Domain, Intent, ReleaseRow, Scope, SignedPush, Slug, Source, Token, UnusedSlug,
+    App, Build, Domain, Drain, Intent, ReleaseRow, Scope, SignedPush, Slug, Source, Token,
+    UnusedSlug,
 };
 use crate::app::{AppName, AppRoot, Layout, ObjectFormat};
 use crate::digest::Digest;
@@ -217,6 +218,38 @@ pub(super) fn set_formation(
 }
 
 // Domains.
+
+pub(super) fn insert_drain(c: &Connection, drain: &Drain) -> Result<()> {
+    run(
+        c,
+        "INSERT INTO drains (id, app_id, url, token, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            drain.id,
+            drain.app_id,
+            drain.url,
+            drain.token,
+            drain.created_at.to_string()
+        ],
+    )?;
+    Ok(())
+}
+
+/// In the order in which they were added.
+pub(super) fn drains(c: &Connection) -> Result<Vec<Drain>> {
+    all(c, "SELECT * FROM drains ORDER BY rowid", [], |row| {
+        Ok(Drain {
+            id: row.get("id")?,
+            app_id: row.get("app_id")?,
+            url: row.get("url")?,
+            token: row.get("token")?,
+            created_at: parsed(row, "created_at")?,
+        })
+    })
+}
+
+pub(super) fn delete_drain(c: &Connection, id: &str) -> Result<usize> {
+    run(c, "DELETE FROM drains WHERE id = ?1", [id])
+}
 
 pub(super) fn insert_domain(c: &Connection, domain: &Domain) -> Result<()> {
     run(

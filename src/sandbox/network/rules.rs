@@ -1,6 +1,6 @@
 //! Which hosts and addresses the proxy connects a build to.
 
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::str::FromStr;
 
 use super::address::refused_kind;
@@ -56,6 +56,31 @@ impl Rules {
             }
         }
         Ok(())
+    }
+
+    /// The addresses of a host that may be connected to; to be used at once, since they may be others
+    /// later. Blocks.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+        if let Some(reason) = self.refuse_host(host, port) {
+            return Err(reason);
+        }
+        let found = (host, port).to_socket_addrs();
+        let found = found.map_err(|error| format!("it has no address: {error}"))?;
+        let own = own_addresses();
+        let (mut allowed, mut refused) = (Vec::new(), None);
+        for address in found {
+            match self.refuse_address(host, address.ip(), port, &own) {
+                None => allowed.push(address),
+                reason => refused = reason,
+            }
+        }
+        if allowed.is_empty() {
+            return Err(refused.unwrap_or_else(|| "it has no address".to_owned()));
+        }
+        Ok(allowed)
     }
 
     /// Network, bits and port of the exceptions that are networks.
