@@ -192,6 +192,7 @@ pub fn build(
         done
     })?;
     root.require_directories()?;
+    root.require_written()?;
     place.require()?;
     // Nothing runs inside from here on.
     root.overlays().settle(&place.host, watch.cancel.flag())?;

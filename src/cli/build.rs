@@ -20,7 +20,7 @@ use crate::config::{ConfigVars, parse_assignment};
 use crate::failure::explain;
 use crate::output::{Output, human_size};
 use crate::pipeline::{self, Built, Source};
-use crate::sandbox::{Cancel, Watch, remove_tree};
+use crate::sandbox::{Cancel, Watch, own_mounts, remove_tree};
 use crate::stack::StackName;
 use crate::store::Store;
 
@@ -68,6 +68,7 @@ pub struct Args {
 /// # Errors
 /// The build's failure; with `--json` it is printed instead, and the exit code says whose fault it is.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    own_mounts();
     let done = build(args, &args.output);
     if !args.json {
         let (built, output) = done?;

@@ -64,6 +64,7 @@ fn sandbox() -> Result<String> {
     let work = Work::create()?;
     let sandbox = machine::machine(&machine::settings(None, [])?, machine::Whose::Own)?.sandbox;
     sandbox.probe_for_builds(work.path())?;
+    sandbox.prepare_disks(work.path())?;
     let mut text = sandbox.level()?.to_string();
     for (what, by) in sandbox.enforced() {
         write!(text, "\n           {what:<12} {by}")?;

@@ -28,6 +28,7 @@ use crate::platform::token::Secret;
 use crate::platform::{Options, Platform, clock};
 use crate::receive;
 use crate::router::{self, Certificates, Limits as RouterLimits, Router};
+use crate::sandbox::own_mounts;
 use crate::store::Bucket;
 
 /// Runs the server until it is stopped.
@@ -115,6 +116,7 @@ impl Args {
 /// # Errors
 /// The data directory or the port is in use, the settings are wrong, or builds cannot run here.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    own_mounts();
     let environment = Environment::read();
     let path = args
         .data
@@ -143,6 +145,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     start_log(settings.log_format);
     let machine = machine::machine(&settings, machine::Whose::Apps)?;
     machine.sandbox.probe_for_builds(&data.scratch())?;
+    machine.sandbox.prepare_disks(&data.scratch())?;
     let make = || {
         Secret::generate()
             .map(|secret| secret.expose().to_owned())

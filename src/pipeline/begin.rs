@@ -50,7 +50,9 @@ pub(super) fn begin(
 ) -> Result<Begun> {
     let stack = &job.stack;
     let image = stack.image.as_ref().map(|image| image.root.as_path());
-    let root = machine.sandbox.root_on(&job.scratch.join("root"), image);
+    let root = machine
+        .sandbox
+        .root_for_build(&job.scratch.join("root"), image);
     let mut root = root.context("preparing the build's root")?;
     out.step(&format!("{doing} on the {} stack", stack.name))?;
     let (level, network) = (machine.sandbox.level()?, machine.sandbox.network()?);

@@ -1,6 +1,7 @@
 //! How much a build has on disk.
 //!
-//! Walking a tree takes its time, so it is walked when the file system as a whole has shrunk by what
+//! A file system of its own says so itself. Elsewhere the build's trees are walked; that takes its
+//! time, so it is done when the file system as a whole has shrunk by what
 //! the build may still write. Others may free meanwhile what it fills, so it is walked besides:
 //! the longer that takes, the more seldom.
 
@@ -17,10 +18,88 @@ use super::limits::{Limit, Limits};
 const WALK_EVERY: Duration = Duration::from_secs(30);
 /// Pause between two walks, in times of what the first took.
 const PAUSE: u32 = 20;
+/// With less a file system is full.
+const NOTHING_BYTES: u64 = 64 << 10;
 
-/// The disk use of some directories of one file system.
+/// The disk use of a build.
 #[derive(Debug)]
-pub(super) struct Disk {
+pub(super) enum Disk {
+    /// Of one that has a [file system of its own](super::image).
+    Own(Own),
+    Shared(Shared),
+}
+
+impl Disk {
+    /// The limit that is exceeded, if one is.
+    pub fn look(&mut self) -> Option<Limit> {
+        match self {
+            Self::Own(own) => own.look(),
+            Self::Shared(shared) => shared.look(),
+        }
+    }
+
+    /// The same for a command that has failed: every file is looked at.
+    pub fn look_closely(&mut self) -> Option<Limit> {
+        match self {
+            Self::Own(own) => own.look(),
+            Self::Shared(shared) => shared.walk(),
+        }
+    }
+
+    /// The same for a command that has not; one may not have noticed that the disk was full.
+    pub fn look_at_end(&self) -> Option<Limit> {
+        match self {
+            Self::Own(own) => own.look(),
+            Self::Shared(_) => None,
+        }
+    }
+
+    /// Time between two looks.
+    pub fn pause(&self) -> Duration {
+        match self {
+            Self::Own(_) => Duration::ZERO,
+            Self::Shared(_) => Duration::from_secs(1),
+        }
+    }
+}
+
+/// A file system that nothing else uses.
+#[derive(Debug, Clone)]
+pub(super) struct Own {
+    dir: PathBuf,
+    limit: Amount,
+    free_at_start: Amount,
+}
+
+impl Own {
+    /// The one at `dir`, with nothing in it.
+    pub fn new(dir: &Path, limits: &Limits) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            limit: Amount::allowed(limits),
+            free_at_start: free(dir),
+        }
+    }
+
+    fn look(&self) -> Option<Limit> {
+        let free = free(&self.dir);
+        // It has as many files as blocks at most: more bytes are then the remedy.
+        let is_full = free.bytes < NOTHING_BYTES || free.files == 0;
+        let full = is_full.then_some(Limit::DiskBytes);
+        self.limit
+            .exceeded_by(self.free_at_start.less(free))
+            .or(full)
+    }
+
+    /// Bytes in it.
+    pub fn used_bytes(&self) -> u64 {
+        self.free_at_start.less(free(&self.dir)).bytes
+    }
+}
+
+/// Some directories of a file system that others use, too.
+#[derive(Debug)]
+pub(super) struct Shared {
     dirs: Vec<PathBuf>,
     limit: Amount,
     free_at_start: Amount,
@@ -36,15 +115,12 @@ struct Amount {
     files: u64,
 }
 
-impl Disk {
+impl Shared {
     pub fn new(dirs: Vec<PathBuf>, limits: &Limits) -> Self {
-        let free = free(&dirs);
+        let free = free_of_first(&dirs);
         Self {
             dirs,
-            limit: Amount {
-                bytes: limits.disk_bytes,
-                files: limits.disk_files,
-            },
+            limit: Amount::allowed(limits),
             free_at_start: free,
             free_at_walk: free,
             walked: Amount::default(),
@@ -53,21 +129,22 @@ impl Disk {
         }
     }
 
-    /// The limit that is exceeded, if one is.
-    pub fn look(&mut self) -> Option<Limit> {
-        let free = free(&self.dirs);
+    fn look(&mut self) -> Option<Limit> {
+        let free = free_of_first(&self.dirs);
         let grown = self.free_at_walk.less(free);
         let pause = (self.walk_took * PAUSE).min(WALK_EVERY);
-        if self.over(self.walked.plus(grown)).is_none() && self.walked_at.elapsed() < pause {
+        if self.limit.exceeded_by(self.walked.plus(grown)).is_none()
+            && self.walked_at.elapsed() < pause
+        {
             return None;
         }
         self.walk()
     }
 
     /// The same, looking at every file.
-    pub fn walk(&mut self) -> Option<Limit> {
+    fn walk(&mut self) -> Option<Limit> {
         let begun = Instant::now();
-        let free = free(&self.dirs);
+        let free = free_of_first(&self.dirs);
         let mut found = Found::default();
         for dir in &self.dirs {
             add_up(dir, &mut found);
@@ -83,21 +160,28 @@ impl Disk {
         self.free_at_walk = free;
         self.walked_at = Instant::now();
         self.walk_took = begun.elapsed();
-        self.over(self.walked)
+        self.limit.exceeded_by(self.walked)
+    }
+}
+
+impl Amount {
+    fn allowed(limits: &Limits) -> Self {
+        Self {
+            bytes: limits.disk_bytes,
+            files: limits.disk_files,
+        }
     }
 
-    fn over(&self, amount: Amount) -> Option<Limit> {
-        if amount.bytes > self.limit.bytes {
+    fn exceeded_by(self, other: Self) -> Option<Limit> {
+        if other.bytes > self.bytes {
             Some(Limit::DiskBytes)
-        } else if amount.files > self.limit.files {
+        } else if other.files > self.files {
             Some(Limit::DiskFiles)
         } else {
             None
         }
     }
-}
 
-impl Amount {
     fn plus(self, other: Self) -> Self {
         Self {
             bytes: self.bytes.saturating_add(other.bytes),
@@ -113,12 +197,19 @@ impl Amount {
     }
 }
 
-fn free(dirs: &[PathBuf]) -> Amount {
-    let seen = dirs.first().and_then(|dir| statvfs(dir).ok());
-    seen.map_or_else(Amount::default, |seen| Amount {
-        bytes: seen.blocks_free().saturating_mul(seen.fragment_size()),
-        files: seen.files_free(),
-    })
+fn free_of_first(dirs: &[PathBuf]) -> Amount {
+    dirs.first().map(|dir| free(dir)).unwrap_or_default()
+}
+
+/// What a file system has left.
+fn free(dir: &Path) -> Amount {
+    statvfs(dir).map_or_else(
+        |_| Amount::default(),
+        |seen| Amount {
+            bytes: seen.blocks_free().saturating_mul(seen.fragment_size()),
+            files: seen.files_free(),
+        },
+    )
 }
 
 #[derive(Debug, Default)]
@@ -157,7 +248,7 @@ mod tests {
             ..Limits::default()
         };
         let look = || {
-            let mut disk = Disk::new(vec![dir.path().to_owned()], &limits);
+            let mut disk = Shared::new(vec![dir.path().to_owned()], &limits);
             disk.walked_at -= WALK_EVERY;
             disk.look()
         };

@@ -79,10 +79,23 @@ impl Sandbox {
             (
                 "disk",
                 format!(
-                    "{} bytes, {} files: looked at each second, so exceeded by what is written in one; no single file exceeds it",
-                    limits.disk_bytes, limits.disk_files
+                    "{} bytes, {} files: {}",
+                    limits.disk_bytes,
+                    limits.disk_files,
+                    self.disk_by()
                 ),
             ),
         ]
+    }
+
+    fn disk_by(&self) -> String {
+        let without = match self.image.get() {
+            Some(Ok(_)) => return "a file system of the build's own".to_owned(),
+            Some(Err(reason)) => reason,
+            None => "it takes root",
+        };
+        format!(
+            "looked at each second, so exceeded by what is written in one; no single file exceeds it (a file system of the build's own is not to be had: {without})"
+        )
     }
 }

@@ -1,11 +1,11 @@
 //! Watches what a running command uses, and kills it at a limit.
 //!
-//! Disk is looked at once a second, so a build can exceed its limit by what it writes in that time;
-//! no single file can. Memory and processes are the kernel's business where there is a control
+//! Disk that others share is looked at once a second, so a build can exceed its limit by what it writes
+//! in that time; no single file can. Memory and processes are the kernel's business where there is a control
 //! group, and the guard only sees that the limit was reached; elsewhere it adds up what the
 //! processes have, ten times a second.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -20,7 +20,6 @@ use super::limits::{Limit, Limits};
 use super::processes::Usage;
 
 const TICK: Duration = Duration::from_millis(100);
-const DISK_TICK: Duration = Duration::from_secs(1);
 
 /// A watch over one command.
 #[derive(Debug)]
@@ -49,21 +48,16 @@ struct Watched {
 }
 
 impl Guard {
-    pub fn start(
-        supervisor: i32,
-        dirs: Vec<PathBuf>,
-        limits: Limits,
-        group: Option<Group>,
-    ) -> Self {
+    pub fn start(supervisor: i32, disk: Disk, limits: Limits, group: Option<Group>) -> Self {
         let (stop, stopped) = channel();
         let seen = Arc::new(Mutex::new(None));
         let tell = seen.clone();
         let mut watched = Watched {
             supervisor,
-            disk: Disk::new(dirs, &limits),
+            disk_due: Instant::now() + disk.pause(),
+            disk,
             limits,
             group,
-            disk_due: Instant::now() + DISK_TICK,
         };
         let thread = thread::spawn(move || {
             if let Some(limit) = watched.watch(&stopped) {
@@ -103,9 +97,10 @@ impl Watched {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(End::Badly) => {
                     let used_up = self.group.as_ref().and_then(in_group);
-                    return used_up.or_else(|| self.disk.walk());
+                    return used_up.or_else(|| self.disk.look_closely());
                 }
-                Ok(End::Well) | Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(End::Well) => return self.disk.look_at_end(),
+                Err(RecvTimeoutError::Disconnected) => return None,
             }
             if let Some(limit) = self.look() {
                 return Some(limit);
@@ -122,7 +117,7 @@ impl Watched {
             return used_up;
         }
         let found = self.disk.look();
-        self.disk_due = Instant::now() + DISK_TICK;
+        self.disk_due = Instant::now() + self.disk.pause();
         found
     }
 

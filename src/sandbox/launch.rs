@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use super::door::Door;
 use super::guard::{End, Guard};
 use super::heard::Heard;
-use super::limits::Limits;
+use super::limits::{Limit, Limits};
 use super::network::direct::Connected;
 use super::network::proxy::Proxy;
 use super::processes::Usage;
@@ -89,9 +89,12 @@ impl Launch {
             .map(|(mut guard, limits)| (guard.end(how), limits));
         let status = self.child.wait().map_err(Error::io(&self.order))?;
         let exit = self.ended(status)?;
-        let Some((seen, limits)) = guarded.filter(|_| !exit.is_success()) else {
+        let Some((seen, limits)) = guarded else {
             return Ok(Some(exit));
         };
+        // Of the others a command that ended well did not need more.
+        let full = |limit: &Limit| matches!(limit, Limit::DiskBytes | Limit::DiskFiles);
+        let seen = seen.filter(|limit| full(limit) || !exit.is_success());
         match seen.or_else(|| self.heard.limit(exit)) {
             Some(limit) => Err(Error::Limit {
                 limit,

@@ -2,15 +2,18 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
 
 /// Levels that are gone down at once. What lies deeper is moved up first, so that neither the stack
 /// nor the descriptors nor the length of a path grow with the tree: a build can make it very deep.
 const LEVELS: usize = 12;
 
 /// Removes a directory tree that a build has written, also directories it made unreadable. Nothing
-/// may run in it any more.
+/// may run in it any more. What is mounted in it is unmounted: only the server can have done that.
 ///
 /// # Errors
 /// Something could not be removed.
@@ -34,12 +37,18 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
 /// Removes what is in `dir`, but moves directories below the last level up to `top`.
 fn empty(top: &Path, dir: &Path, levels: usize, moved: &mut u64) -> io::Result<()> {
     fs::set_permissions(dir, Permissions::from_mode(0o700))?;
+    let device = fs::symlink_metadata(dir)?.dev();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let path = entry.path();
         if !entry.file_type()?.is_dir() {
             fs::remove_file(&path)?;
-        } else if levels > 0 {
+            continue;
+        }
+        if entry.metadata()?.dev() != device {
+            unmount(&path)?;
+        }
+        if levels > 0 {
             empty(top, &path, levels - 1, moved)?;
             fs::remove_dir(&path)?;
         } else {
@@ -50,6 +59,16 @@ fn empty(top: &Path, dir: &Path, levels: usize, moved: &mut u64) -> io::Result<(
         }
     }
     Ok(())
+}
+
+/// Takes a build's own file system away, which is quicker than to empty it.
+fn unmount(path: &Path) -> io::Result<()> {
+    let how = MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW;
+    match umount2(path, how) {
+        // Not a mount, but what some file systems let a build have of its own, such as a subvolume.
+        Ok(()) | Err(Errno::EINVAL) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 #[cfg(test)]

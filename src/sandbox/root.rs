@@ -13,12 +13,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::sys::statvfs::statvfs;
+use nix::unistd::syncfs;
 use serde::{Deserialize, Serialize};
 
 use super::base::Base;
 use super::cgroup::Group;
+use super::disk::{Disk, Own, Shared};
 use super::helper::{BASE, LAYER, WORK};
-use super::limits::ProcessLimits;
+use super::image::Image;
+use super::limits::{Limits, ProcessLimits};
 use super::network::direct::{self, Plan};
 use super::network::{Network, Rules, Traffic};
 use super::overlays::{Lay, Overlays};
@@ -120,6 +124,8 @@ pub struct Root {
     level: Level,
     writable: &'static [&'static str],
     read_only: Vec<(PathBuf, PathBuf)>,
+    /// Its file system, where it has one of its own.
+    own: Option<Own>,
     /// Where the writable layer of `/app` lies; none where `/app` is a directory of the root.
     layer: Option<PathBuf>,
     traffic: Traffic,
@@ -144,18 +150,23 @@ impl Root {
     /// # Errors
     /// The platform's: a file could not be made.
     pub fn create(dir: &Path) -> Result<Self, Error> {
-        Self::create_at(Level::with_namespaces(), dir, None)
+        Self::create_at(Level::with_namespaces(), dir, None, None)
     }
 
     /// The same for a level, and with the system directories of a stack where one is given. No link
     /// of it is followed here: an absolute one would lead to the host's files.
-    pub(super) fn create_at(level: Level, dir: &Path, stack: Option<&Path>) -> Result<Self, Error> {
+    pub(super) fn create_at(
+        level: Level,
+        dir: &Path,
+        stack: Option<&Path>,
+        disk: Option<(&Image, &Limits)>,
+    ) -> Result<Self, Error> {
         let outer = match level {
             Level::Root => Outer::claim().map_err(Error::io(dir))?,
             // Another user could not pass through the directories above this one.
             Level::Namespaces | Level::Landlock | Level::Off => Outer::default(),
         };
-        let root = Self::make(level, dir, Arc::new(outer), WRITABLE, stack)?;
+        let root = Self::make(level, dir, Arc::new(outer), WRITABLE, stack, disk)?;
         let work = dir.join(WORK);
         make_dir(&work)?;
         root.outer.id.map_or(Ok(()), |id| chown_tree(&work, id))?;
@@ -171,7 +182,14 @@ impl Root {
         how: Layering,
         stack: Option<&Path>,
     ) -> Result<Self, Error> {
-        let mut root = Self::make(level, dir, base.outer.clone(), WRITABLE_OF_DYNO, stack)?;
+        let mut root = Self::make(
+            level,
+            dir,
+            base.outer.clone(),
+            WRITABLE_OF_DYNO,
+            stack,
+            None,
+        )?;
         match how {
             Layering::Copy => copy_tree(base.dir(), &root.app())?,
             Layering::Overlay => {
@@ -198,18 +216,27 @@ impl Root {
         outer: Arc<Outer>,
         writable: &'static [&'static str],
         stack: Option<&Path>,
+        disk: Option<(&Image, &Limits)>,
     ) -> Result<Self, Error> {
+        make_dir(dir)?;
+        let own = disk.and_then(|(image, limits)| match image.mount(dir) {
+            Ok(()) => Some(Own::new(dir, limits)),
+            Err(error) => {
+                tracing::warn!(%error, "a build has no disk of its own: it is looked at each second");
+                None
+            }
+        });
         let mut root = Self {
             dir: dir.to_owned(),
             level,
             writable,
             read_only: Vec::new(),
+            own,
             layer: None,
             traffic: Traffic::default(),
             overlays: Overlays::new(dir, outer.clone()),
             outer,
         };
-        make_dir(dir)?;
         for name in writable.iter().chain(&EXPECTED) {
             make_dir(&dir.join(name))?;
         }
@@ -251,6 +278,7 @@ impl Root {
             level: self.level,
             writable: self.writable,
             read_only,
+            own: self.own.clone(),
             layer: self.layer.clone(),
             traffic: self.traffic.clone(),
             overlays: self.overlays.clone(),
@@ -313,6 +341,26 @@ impl Root {
         Ok(())
     }
 
+    /// Checks that what was written to the root's own file system is there. It is on the machine's
+    /// disk in the end, and where that is full the build itself would not notice. To be called while nothing runs inside.
+    ///
+    /// # Errors
+    /// The platform's: the machine's disk is full.
+    pub fn require_written(&self) -> Result<(), Error> {
+        let Some(own) = &self.own else {
+            return Ok(());
+        };
+        let beside = self.dir.parent().unwrap_or(&self.dir);
+        let free = statvfs(beside).map(|seen| seen.blocks_available() * seen.fragment_size());
+        if free.is_ok_and(|free| free > own.used_bytes()) {
+            return Ok(());
+        }
+        // Takes its time.
+        File::open(&self.dir)
+            .and_then(|dir| Ok(syncfs(dir)?))
+            .map_err(Error::io(&self.dir))
+    }
+
     /// Gives the two directories of [`Root::renew`] to the user that builds run as.
     ///
     /// # Errors
@@ -339,10 +387,16 @@ impl Root {
         &self.traffic
     }
 
-    /// The directories that commands write to, as the host sees them.
-    pub(super) fn writable(&self) -> Vec<PathBuf> {
-        let own = self.writable.iter().map(|name| self.dir.join(name));
-        own.chain(self.layer.clone()).collect()
+    /// What its commands have on disk.
+    pub(super) fn disk(&self, limits: &Limits) -> Disk {
+        if let Some(own) = &self.own {
+            return Disk::Own(own.clone());
+        }
+        let dirs = self.writable.iter().map(|name| self.dir.join(name));
+        Disk::Shared(Shared::new(
+            dirs.chain(self.layer.clone()).collect(),
+            limits,
+        ))
     }
 
     /// Gives the writable directories to the user that builds run as; needed where we are root.

@@ -19,6 +19,7 @@
 mod command;
 mod confined;
 mod filter;
+pub(super) mod loop_device;
 mod mounts;
 mod namespaces;
 mod network;
