@@ -210,6 +210,7 @@ pub(super) fn sandbox(error: &sandbox::Error) -> Draft {
                 .fold(draft, Draft::remedy)
         }
         E::Limit { limit, value } => reached(*limit, *value),
+        E::LimitLikely { limit, value } => probably_reached(*limit, *value),
         E::TooWeak { got, required } => Draft::platform(
             "sandbox_too_weak",
             "This machine does not isolate builds as its operator requires.",
@@ -235,7 +236,30 @@ pub(super) fn sandbox(error: &sandbox::Error) -> Draft {
 
 /// A build that used up its share: which, how much that is, and how an operator raises it.
 fn reached(limit: Limit, value: u64) -> Draft {
-    let (id, what, much, setting) = match limit {
+    let (id, what, much, setting) = words_of(limit, value);
+    Draft::app(id, format!("The build was ended: it used up its {what}."))
+        .found(format!("The limit is {much} ({setting}: {value})."))
+        .remedy(format!(
+            "Make the build use less, or raise {setting} in the server's slugline.yml."
+        ))
+}
+
+/// The same where only the build's own words say so.
+fn probably_reached(limit: Limit, value: u64) -> Draft {
+    let (id, what, much, setting) = words_of(limit, value);
+    let summary = format!(
+        "The build failed, and its last words are those of a program that used up its {what}."
+    );
+    Draft::app(id, summary)
+        .found(format!("The limit is {much} ({setting}: {value})."))
+        .remedy(format!(
+            "If it was that one, make the build use less, or raise {setting} in the server's slugline.yml."
+        ))
+}
+
+/// A limit's failure, what is limited, how much it is, and the setting.
+fn words_of(limit: Limit, value: u64) -> (&'static str, &'static str, String, &'static str) {
+    match limit {
         Limit::Memory => (
             "build_memory_limit",
             "memory",
@@ -272,12 +296,7 @@ fn reached(limit: Limit, value: u64) -> Draft {
             value.to_string(),
             "build_disk_files",
         ),
-    };
-    Draft::app(id, format!("The build was ended: it used up its {what}."))
-        .found(format!("The limit is {much} ({setting}: {value})."))
-        .remedy(format!(
-            "Make the build use less, or raise {setting} in the server's slugline.yml."
-        ))
+    }
 }
 
 /// What an operator does about a refusal.

@@ -21,6 +21,8 @@ use super::processes::pid_namespace;
 /// The directory of all builds' groups.
 const PARENT: &str = "slugline-builds";
 const V1_CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+/// Long after a group was made, its processes are in it, or have been.
+const OLD: Duration = Duration::from_secs(600);
 /// The kernel's default, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
 
@@ -135,11 +137,17 @@ impl Tree {
                 let name = entry.file_name();
                 let mut parts = name.to_str().unwrap_or_default().split('.');
                 let (pid, namespace) = (parts.next().unwrap_or_default(), parts.nth(1));
-                // Of a process of another namespace we cannot say whether it lives.
-                let gone = namespace == Some(&*ours) && !Path::new("/proc").join(pid).exists();
-                if gone {
-                    end_all(&entry.path());
-                    remove(&entry.path());
+                let Some(namespace) = namespace else { continue };
+                let path = entry.path();
+                if namespace != ours {
+                    // Whether its server lives we cannot say; a build joins its group at once, and a
+                    // group with processes in it stays.
+                    if is_old(&path) {
+                        let _ = fs::remove_dir(&path);
+                    }
+                } else if !Path::new("/proc").join(pid).exists() {
+                    end_all(&path);
+                    remove(&path);
                 }
             }
         }
@@ -219,6 +227,12 @@ fn end_all(dir: &Path) {
             let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
         }
     }
+}
+
+/// Whether a group was made long before now.
+fn is_old(dir: &Path) -> bool {
+    let made = fs::metadata(dir).and_then(|meta| meta.modified());
+    made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > OLD))
 }
 
 fn make(dir: &Path) -> io::Result<()> {
@@ -313,8 +327,14 @@ mod tests {
         for name in kept.iter().chain([&dead]) {
             fs::create_dir(parent.join(name)).unwrap();
         }
+        let abandoned = parent.join(format!("99999999.1.{}", ours + 1));
+        fs::create_dir(&abandoned).unwrap();
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        let times = fs::FileTimes::new().set_modified(long_ago);
+        let opened = fs::File::open(&abandoned).unwrap();
+        opened.set_times(times).unwrap();
         Tree::V2(parent.clone()).sweep();
-        assert!(!parent.join(dead).exists());
+        assert!(!parent.join(dead).exists() && !abandoned.exists());
         assert!(kept.iter().all(|name| parent.join(name).exists()));
     }
 }

@@ -125,7 +125,10 @@ impl Watched {
     /// good as there is taken for it.
     fn among_processes(&self) -> Option<Limit> {
         let usage = Usage::of(Path::new("/proc"), self.supervisor);
-        if usage.tasks.saturating_mul(20) >= self.limits.processes.saturating_mul(19) {
+        // The helper's own two are none of the command's.
+        if usage.tasks.saturating_sub(2).saturating_mul(20)
+            >= self.limits.processes.saturating_mul(19)
+        {
             return Some(Limit::Processes);
         }
         // Memory that processes share is counted once only if need be: that takes longer.

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use super::door::Door;
 use super::guard::{End, Guard};
-use super::heard::Heard;
+use super::heard::{self, Heard};
 use super::limits::{Limit, Limits};
 use super::network::direct::Connected;
 use super::network::proxy::Proxy;
@@ -31,6 +31,8 @@ pub struct Launch {
     pub(super) _proxy: Option<Proxy>,
     pub(super) _connected: Option<Connected>,
     pub(super) heard: Heard,
+    /// Whether a control group binds it.
+    pub(super) is_grouped: bool,
 }
 
 impl Launch {
@@ -83,6 +85,10 @@ impl Launch {
             Ok(_) => End::Badly,
             Err(errno) => return Err(Error::io(&self.order)(errno.into())),
         };
+        // Of what has ended between two looks.
+        let peak = (how == End::Badly)
+            .then(|| helper::peak_bytes(id))
+            .flatten();
         let guarded = self
             .guard
             .take()
@@ -95,11 +101,19 @@ impl Launch {
         // Of the others a command that ended well did not need more.
         let full = |limit: &Limit| matches!(limit, Limit::DiskBytes | Limit::DiskFiles);
         let seen = seen.filter(|limit| full(limit) || !exit.is_success());
-        match seen.or_else(|| self.heard.limit(exit)) {
-            Some(limit) => Err(Error::Limit {
-                limit,
-                value: limits.of(limit),
-            }),
+        let needs = |peak: &u64| !self.is_grouped && *peak > limits.memory_bytes;
+        let seen = seen.or(peak.filter(needs).map(|_| Limit::Memory));
+        let seen = seen.or_else(|| heard::limit_of(exit));
+        if let Some(limit) = seen {
+            let value = limits.of(limit);
+            return Err(Error::Limit { limit, value });
+        }
+        let heard = self.heard.limit(!self.is_grouped);
+        match heard.filter(|_| !exit.is_success()) {
+            Some(limit) => {
+                let value = limits.of(limit);
+                Err(Error::LimitLikely { limit, value })
+            }
             None => Ok(Some(exit)),
         }
     }

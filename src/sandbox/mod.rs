@@ -77,6 +77,9 @@ pub enum Error {
     /// The command was killed because it had used up its share.
     #[error("the build reached its limit of {value} ({limit:?})")]
     Limit { limit: Limit, value: u64 },
+    /// The command failed, and what it said is what programs say at this limit.
+    #[error("the build failed as if at its limit of {value} ({limit:?})")]
+    LimitLikely { limit: Limit, value: u64 },
     /// The operator asks for more than this machine gives.
     #[error("the isolation is {got}; sandbox_require asks for {required}")]
     TooWeak { got: Level, required: Level },
@@ -161,7 +164,7 @@ impl Sandbox {
     }
 
     /// The same for a build: with a file system of its own at `dir` where the server is root and there
-    /// are loop devices. It is to be removed by [`remove_tree`].
+    /// are loop devices. The directory above is to be removed by [`remove_tree`], which unmounts it.
     ///
     /// # Errors
     /// As [`Sandbox::root_on`].

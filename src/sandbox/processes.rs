@@ -55,6 +55,20 @@ impl Usage {
     }
 }
 
+/// Processes and threads of a user, as far as they are seen.
+pub(super) fn tasks_of_user(proc: &Path, uid: u32) -> u64 {
+    let of = |entry: fs::DirEntry| {
+        let text = fs::read_to_string(entry.path().join("status")).ok()?;
+        let value = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        (value("Uid:")? == u64::from(uid)).then(|| value("Threads:"))?
+    };
+    let all = fs::read_dir(proc).into_iter().flatten().flatten();
+    all.filter_map(of).sum()
+}
+
 /// Resident pages that are no file's. Source: proc_pid_statm(5).
 fn private_bytes(dir: &Path) -> u64 {
     let text = fs::read_to_string(dir.join("statm")).unwrap_or_default();
@@ -94,6 +108,11 @@ mod tests {
         let usage = Usage::of(proc.path(), 1);
         assert_eq!(usage.tasks, 4);
         assert_eq!(usage.private_bytes % 26, 0);
+        for (id, uid, threads) in [(1, 7, 3), (2, 8, 5), (4, 7, 1)] {
+            let status = format!("Name:\tx\nUid:\t{uid}\t9\t9\t9\nThreads:\t{threads}\n");
+            fs::write(proc.path().join(format!("{id}/status")), status).unwrap();
+        }
+        assert_eq!(tasks_of_user(proc.path(), 7), 4);
         // The third process has ended meanwhile.
         assert_eq!(usage.proportional_bytes(proc.path()), 3 * 8192);
     }

@@ -99,15 +99,16 @@ impl Sandbox {
         }
         let (is_guarded, is_dyno) = (spec.profile != Profile::Run, spec.profile == Profile::Dyno);
         // Joining a group takes milliseconds: for a look at an app the guard is enough.
-        let is_grouped = matches!(spec.profile, Profile::Build | Profile::Dyno);
-        let tree = (is_grouped && level == Level::Root)
+        let wants_group = matches!(spec.profile, Profile::Build | Profile::Dyno);
+        let tree = (wants_group && level == Level::Root)
             .then(|| self.tree())
             .flatten();
         let group = tree.map(|tree| tree.group(&self.policy.limits));
         let group = group
             .transpose()
             .map_err(Error::io(&self.policy.cgroup_root))?;
-        let build = ProcessLimits::of_build(&self.policy.limits, group.is_some());
+        let is_grouped = group.is_some();
+        let build = ProcessLimits::of_build(&self.policy.limits, is_grouped);
         let (limits, network) = match spec.profile {
             Profile::Inspect => (build, Network::Off),
             Profile::Build | Profile::Dyno => (build, self.network()?),
@@ -177,6 +178,7 @@ impl Sandbox {
             _proxy: proxy,
             _connected: connected,
             heard: Heard::default(),
+            is_grouped,
         })
     }
 }

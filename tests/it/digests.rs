@@ -175,34 +175,6 @@ fn of_files_with_odd_names() {
 }
 
 #[test]
-fn of_a_plain_user_and_root() {
-    // As root the test builds as a plain user, too; as a plain user it has only itself.
-    let site = Site::without_server();
-    let app = site.repository("app", "nodejs_http");
-    let source = app.dir.to_str().unwrap().to_owned();
-    let own = built_digest(&site, &source, |_| {});
-    if !nix::unistd::geteuid().is_root() {
-        return;
-    }
-    let out = site.path("plain");
-    fs::create_dir(&out).unwrap();
-    std::os::unix::fs::chown(&out, Some(65_534), Some(65_534)).unwrap();
-    // The binary may lie where a plain user cannot look.
-    let binary = out.join("slugline");
-    fs::copy(SLUGLINE, &binary).unwrap();
-    let mut command = site.command("setpriv".as_ref());
-    command
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(&binary)
-        .args(["build", &source, "--json", "--output"])
-        .arg(out.join("slug.tgz"))
-        .env("TMPDIR", &out);
-    let plain = Ran::new(command.output().unwrap()).success();
-    let plain: Value = serde_json::from_str(&plain.stdout).unwrap();
-    assert_eq!(plain["digest"], own["digest"]);
-}
-
-#[test]
 fn the_three_kinds_of_source_of_build() {
     let site = Site::without_server();
     let app = site.repository("app", "nodejs_http");

@@ -3,10 +3,10 @@
 //! Where the tests themselves run as a plain user there is level 2 alone.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use crate::attack::{Attack, Level, levels, running};
-use crate::site::{Ran, eventually};
+use crate::site::Ran;
 
 const CALLS: &str = include_str!("attacks/calls.c");
 
@@ -187,41 +187,6 @@ fn a_daemon_that_ignores_sigterm_and_holds_stdout() {
         assert!(seen.contains("started"), "{level:?}: {seen}");
         assert!(start.elapsed().as_secs() < 30, "{level:?}: held up");
         assert_eq!(running("slugline-daemon"), 0, "{level:?}");
-    }
-}
-
-#[test]
-fn two_builds_at_once_are_two_users() {
-    if !nix::unistd::geteuid().is_root() {
-        return; // Of one plain user all builds are that user's, each in namespaces of its own.
-    }
-    let attacks = [Attack::new(Level::Root), Attack::new(Level::Root)];
-    let mut builders = attacks.each_ref().map(|attack| {
-        let script = "exec -a slugline-user sleep 5";
-        attack
-            .command(script, &[])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
-    });
-    let uids = || {
-        let of = |entry: fs::DirEntry| {
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            line.starts_with(b"slugline-user\0")
-                .then(|| std::os::unix::fs::MetadataExt::uid(&fs::metadata(entry.path()).unwrap()))
-        };
-        fs::read_dir("/proc")
-            .unwrap()
-            .flatten()
-            .filter_map(of)
-            .collect::<Vec<_>>()
-    };
-    eventually("both run", || uids().len() == 2);
-    let seen = uids();
-    assert!(seen[0] != seen[1] && !seen.contains(&0), "{seen:?}");
-    for builder in &mut builders {
-        builder.kill().unwrap();
-        builder.wait().unwrap();
     }
 }
 

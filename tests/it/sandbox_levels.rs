@@ -245,6 +245,34 @@ fn limits_hold_at_level_3() {
     assert!(said.len() < 10_000_000, "{} bytes", said.len());
 }
 
+/// Processes of the user that are not the command's are not counted for it.
+#[test]
+fn processes_of_others_do_not_count_at_level_3() {
+    let attack = Attack::new(Level::Landlock);
+    let script = "for n in 1 2 3 4 5 6 7 8; do sleep 1 & done; (echo a | cat | cat) && wait && echo all of them";
+    let plain = attack.command(script, &[]);
+    let crowded = |argument: &str| {
+        argument.replace(
+            "exec \"$@\"",
+            "{ for n in $(seq 90); do sleep 20 & done; exec \"$@\"; }",
+        )
+    };
+    let mut command = Command::new(plain.get_program());
+    command
+        .args(plain.get_args().map(|a| crowded(a.to_str().unwrap())))
+        .env_clear()
+        .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))))
+        .env("SLUGLINE_BUILD_PROCESSES", "64")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    // The others have its standard error, so that its end is not that of the file.
+    let log = attack.site.path("log");
+    command.stderr(fs::File::create(&log).unwrap());
+    assert!(command.status().unwrap().code().is_some());
+    let said = fs::read_to_string(&log).unwrap();
+    assert!(said.contains("all of them"), "{said}");
+}
+
 #[test]
 fn what_a_detect_leaves_running_is_ended_at_level_3() {
     let daemon = "(setsid bash -c 'trap \"\" TERM HUP; exec -a slugline-landlock-left sleep 77' &) ; sleep 0.5; echo started";

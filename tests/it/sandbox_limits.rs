@@ -30,6 +30,25 @@ fn memory_hog() {
     }
 }
 
+/// So quick that no look sees it before the kernel refuses it more, or in one piece.
+#[test]
+fn quick_memory_hogs() {
+    for level in levels() {
+        for script in [
+            "python3 -c 'x = [bytearray(b\"x\") * 10_000_000 for n in range(1000)]'; exit 1",
+            "python3 -c 'x = bytearray(100_000_000_000)'",
+            "perl -e '$x = \"x\" x 900_000_000; print length $x' || exit 1",
+        ] {
+            let limit = [("SLUGLINE_BUILD_MEMORY_BYTES", "200000000")];
+            let said = ended_at(*level, &limit, script);
+            let named = said.contains("build_memory_bytes: 200000000");
+            // What is never touched takes no memory, and only a limit on addresses refuses it.
+            let untouched = *level == Level::Root && said.contains("MemoryError");
+            assert!(named || untouched, "{level:?}, {script}: {said}");
+        }
+    }
+}
+
 #[test]
 fn memory_hog_of_many_processes() {
     for level in levels() {
@@ -90,8 +109,25 @@ fn open_files() {
             &[("SLUGLINE_BUILD_OPEN_FILES", "50")],
             "python3 -c 'x = [open(\"/dev/null\") for n in range(100)]'",
         );
-        assert!(said.contains("used up its open files"), "{level:?}: {said}");
+        assert!(
+            said.contains("those of a program that used up its open files"),
+            "{level:?}: {said}"
+        );
         assert!(said.contains("build_open_files: 50"), "{level:?}: {said}");
+    }
+}
+
+/// What a build says of another's limit, or said long before it failed, is not why it failed.
+#[test]
+fn words_that_are_no_sign_of_a_limit() {
+    for level in levels() {
+        for script in [
+            "echo 'accept: Too many open files in system'; exit 3",
+            "echo 'ok 1 - too many open files is reported'; seq 20000; exit 3",
+        ] {
+            let said = ended_at(*level, &[], script);
+            assert!(!said.contains("build_open_files"), "{level:?}: {said}");
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use nix::unistd::{Gid, Pid, Uid, chdir, execve};
 use super::filter::Filter;
 use super::{Step, at, confined};
 use crate::sandbox::limits::ProcessLimits;
+use crate::sandbox::processes::tasks_of_user;
 use crate::sandbox::root::Order;
 use crate::sandbox::user::INNER_ID;
 use crate::sandbox::{Level, Profile};
@@ -29,7 +30,7 @@ pub(super) fn become_command(order: &Order, filter: &Filter, signals: &SigSet) -
         return Err(at("start the command")("it is empty"));
     }
     drop_bounding_set(order.level)?;
-    set_limits(&order.limits)?;
+    set_limits(&order.limits, order.level)?;
     if let Some(cores) = order.limits.cores {
         keep_to_cores(cores)?;
     }
@@ -146,12 +147,20 @@ fn drop_capabilities() -> Step<()> {
 }
 
 /// Lowers the limits; one that is lower already stays, since only a privileged process may raise it.
-fn set_limits(limits: &ProcessLimits) -> Step<()> {
+fn set_limits(limits: &ProcessLimits, level: Level) -> Step<()> {
+    // The kernel counts a user's processes in a user namespace; without one of its own a command's
+    // user has others.
+    let others = if level.has_namespaces() {
+        0
+    } else {
+        tasks_of_user(Path::new("/proc"), nix::unistd::getuid().as_raw())
+    };
+    let processes = limits.processes.map(|own| own.saturating_add(others));
     let wanted = [
         (Resource::RLIMIT_CORE, Some(0)),
         (Resource::RLIMIT_NOFILE, limits.open_files),
         (Resource::RLIMIT_FSIZE, limits.file_bytes),
-        (Resource::RLIMIT_NPROC, limits.processes),
+        (Resource::RLIMIT_NPROC, processes),
         (Resource::RLIMIT_DATA, limits.data_bytes),
     ];
     for (resource, value) in wanted {

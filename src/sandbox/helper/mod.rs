@@ -24,6 +24,7 @@ mod mounts;
 mod namespaces;
 mod network;
 mod overlays;
+mod peak;
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -48,6 +49,7 @@ use network::Sockets;
 pub(super) use network::{receive, send_descriptors};
 use overlays::Layer;
 pub(super) use overlays::WORK;
+pub(super) use peak::peak_bytes;
 
 /// The exit code of a helper that could not make the sandbox.
 const REFUSED: i32 = 121;
