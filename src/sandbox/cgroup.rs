@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
 use super::processes::pid_namespace;
@@ -92,11 +93,12 @@ impl Tree {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}.{count}.{}", std::process::id(), pid_namespace());
-        // Joining a group waits for all processors once; the last one is for the cpu alone.
+        // Each takes its time; the last one is for the cpu alone.
         let wanted = if limits.cpu_percent.is_some() { 3 } else { 2 };
         let parents = self.parents().iter().take(wanted);
         let group = Group {
             dirs: parents.map(|dir| dir.join(&name)).collect(),
+            is_v2: matches!(self, Self::V2(_)),
         };
         for dir in &group.dirs {
             make(dir)?;
@@ -166,15 +168,27 @@ impl Tree {
 pub(super) struct Group {
     /// One in version 2; of memory, pids and, if it is limited, cpu in version 1.
     dirs: Vec<PathBuf>,
+    is_v2: bool,
+}
+
+/// How a process comes into a group without waiting, as a move of all threads of one does, until
+/// every processor has taken notice: ten milliseconds and more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Entrance {
+    /// In version 1: by writing `0` to these files, which moves the thread that writes.
+    Doors(Vec<PathBuf>),
+    /// In version 2, where there are no such files: by being started in this group.
+    Birth(PathBuf),
 }
 
 impl Group {
-    /// The files to which a process writes `0` to join.
-    pub fn doors(&self) -> Vec<PathBuf> {
-        self.dirs
-            .iter()
-            .map(|dir| dir.join("cgroup.procs"))
-            .collect()
+    /// How processes come into it.
+    pub fn entrance(&self) -> Entrance {
+        if self.is_v2 {
+            return Entrance::Birth(self.dirs.first().cloned().unwrap_or_default());
+        }
+        let doors = self.dirs.iter().map(|dir| dir.join("tasks"));
+        Entrance::Doors(doors.collect())
     }
 
     /// Whether the kernel has killed a process because the group's memory was used up.
@@ -296,7 +310,7 @@ mod tests {
         fs::write(group.join("memory.events"), "low 0\noom 1\noom_kill 1\n").unwrap();
         fs::write(group.join("pids.events"), "max 3\n").unwrap();
         assert!(made.ran_out_of_memory() && made.ran_out_of_processes());
-        assert_eq!(made.doors(), [group.join("cgroup.procs")]);
+        assert!(matches!(made.entrance(), Entrance::Birth(dir) if dir == group));
         std::mem::forget(made);
     }
 

@@ -18,7 +18,7 @@ use nix::unistd::syncfs;
 use serde::{Deserialize, Serialize};
 
 use super::base::Base;
-use super::cgroup::Group;
+use super::cgroup::{Entrance, Group};
 use super::disk::{Disk, Own, Shared};
 use super::helper::{BASE, LAYER, WORK};
 use super::image::Image;
@@ -101,8 +101,8 @@ pub(super) struct Order {
     pub network: Network,
     /// For [`Network::Direct`].
     pub direct: Option<Plan>,
-    /// The files by which a process joins its control group.
-    pub doors: Vec<PathBuf>,
+    /// Of its control group, if it has one.
+    pub entrance: Option<Entrance>,
     /// The uid and gid outside; none are the helper's own.
     pub outer_id: Option<u32>,
     pub level: Level,
@@ -517,7 +517,7 @@ impl Root {
             direct,
             outer_id: self.outer.id,
             level: self.level,
-            doors: group.map(Group::doors).unwrap_or_default(),
+            entrance: group.map(Group::entrance),
             spec: if self.level.has_namespaces() {
                 spec.clone()
             } else {

@@ -19,6 +19,7 @@
 mod command;
 mod confined;
 mod filter;
+mod group;
 pub(super) mod loop_device;
 mod mounts;
 mod namespaces;
@@ -33,6 +34,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -127,10 +129,7 @@ fn supervise(path: &Path) -> Step<i32> {
         setsid().map_err(at("leave the server's session"))?;
     }
     let filter = Filter::compile(&order)?;
-    for door in &order.doors {
-        // Zero is whoever writes it.
-        fs::write(door, "0").map_err(at("join the build's control group"))?;
-    }
+    let birthplace = group::enter(order.entrance.as_ref())?;
     let mut sockets = Sockets::default();
     if order.level.has_namespaces() {
         enter_namespaces(&order)?;
@@ -145,7 +144,7 @@ fn supervise(path: &Path) -> Step<i32> {
     }
     let (mut told, tell) = io::pipe().map_err(at("make a pipe"))?;
     // SAFETY: this process has one thread.
-    match unsafe { fork() }.map_err(at("start pid 1"))? {
+    match unsafe { group::fork_into(birthplace.as_ref()) }.map_err(at("start pid 1"))? {
         ForkResult::Child => {
             drop(told);
             drop(sockets.porter);
@@ -298,6 +297,7 @@ fn init(
     let has_namespaces = order.level.has_namespaces();
     let mut layer = None;
     if has_namespaces {
+        unshare(CloneFlags::CLONE_NEWCGROUP).map_err(at("hide the control groups"))?;
         sethostname("slugline").map_err(at("set the host name"))?;
         make_root(order)?;
         layer = Layer::start(order, channel)?;

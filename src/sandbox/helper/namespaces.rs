@@ -25,10 +25,11 @@ pub(super) fn all(network: bool) -> CloneFlags {
     flags
 }
 
-/// Makes user, mount, pid, ipc, uts and cgroup namespaces, and a network's unless it is the host's; the pid namespace begins with the next fork.
+/// Makes user, mount, pid, ipc and uts namespaces, and a network's unless it is the host's; the pid namespace begins with the next fork.
 pub(super) fn enter_namespaces(order: &Order) -> Step<()> {
     let (uid, gid) = (geteuid(), getegid());
-    let flags = all(order.network != Network::Host);
+    // That of control groups comes later, in the build's own group.
+    let flags = all(order.network != Network::Host) - CloneFlags::CLONE_NEWCGROUP;
     if let Some(id) = order.outer_id {
         unshare_mapped_from_outside(flags, id, order.direct.as_ref())?;
     } else {
