@@ -191,7 +191,7 @@ fn a_build_is_followed_by_whoever_comes_later() {
     }
     gone.kill().unwrap();
     gone.wait().unwrap();
-    let scratch = site.data().join("scratch");
+    let scratch = site.seen_by_server(&site.data().join("scratch"));
     let build = std::fs::read_dir(scratch)
         .unwrap()
         .flatten()

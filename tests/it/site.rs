@@ -191,6 +191,12 @@ impl Site {
         self.server.as_ref().unwrap().id()
     }
 
+    /// A path as the server sees it, whose mounts are its own.
+    pub fn seen_by_server(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.server_id()));
+        root.join(path.strip_prefix("/").unwrap())
+    }
+
     /// What the server has logged.
     pub fn server_log(&self) -> String {
         fs::read_to_string(self.path("server.log")).unwrap_or_default()
