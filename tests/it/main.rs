@@ -54,6 +54,7 @@ mod sandbox_levels;
 mod sandbox_limits;
 mod sandbox_network;
 mod sandbox_oracle;
+mod sandbox_overlays;
 mod server;
 mod site;
 mod slugs;
