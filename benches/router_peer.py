@@ -333,13 +333,13 @@ def main():
     args = parser.parse_args()
     wants = lambda what: args.only in (None, what)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * args.websockets + 200
+    wanted = 2 * args.websockets + 600
     if wants("ws") and hard < wanted:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
         except (ValueError, PermissionError):
-            # Two descriptors of the server for each, and some for itself.
-            args.websockets = (hard - 200) // 2
+            # Two of the server's for each, and those that it keeps for other things.
+            args.websockets = (hard - 600) // 2
             print(f"this machine allows {hard} open files: {args.websockets} WebSockets")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

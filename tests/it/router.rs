@@ -379,7 +379,7 @@ fn hostile_requests_get_the_right_status() {
 fn nothing_is_smuggled_to_an_app() {
     let site = Site::new();
     deployed(&site, "hello");
-    let hidden = "GET /say/smuggled HTTP/1.1\r\nHost: hello.localhost\r\n\r\n";
+    let hidden = "GET /say/smuggled HTTP/1.1\r\nHost: other.localhost\r\n\r\n";
     let lengths = format!("Content-Length: {}\r\n", hidden.len() + 5);
     let chunked = "Transfer-Encoding: chunked\r\n";
     for (first, second) in [(lengths.as_str(), chunked), (chunked, lengths.as_str())] {
@@ -419,6 +419,28 @@ fn nothing_is_smuggled_to_an_app() {
         &format!("GET http://other.localhost/ HTTP/1.1\r\n{HOST}{CLOSE}"),
     );
     assert_eq!(status(&other), "404");
+    // Nothing of what was hidden has come to the dyno.
+    let lines = crate::dynos::log(&site, "hello");
+    assert!(
+        !lines.iter().any(|line| line.contains("smuggled")),
+        "{lines:#?}"
+    );
+}
+
+/// A dyno that answers twice poisons nobody's next answer.
+#[test]
+fn an_answer_that_nobody_asked_for_reaches_nobody() {
+    let site = Site::new();
+    deployed(&site, "hello");
+    for _ in 0..10 {
+        assert_eq!(get(&site, "hello", "/extra").1, "first");
+        assert_eq!(get(&site, "hello", "/env/DYNO").1, "web.1");
+    }
+    assert!(
+        !crate::dynos::log(&site, "hello")
+            .iter()
+            .any(|line| line.contains("code=H"))
+    );
 }
 
 /// nginx, as a reverse proxy of the same app, is the oracle.
