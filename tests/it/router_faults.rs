@@ -139,6 +139,20 @@ fn h12_h15_h18_h13_the_dyno_is_too_slow_or_breaks_off() {
         "hello",
         r#"at=error code=H13 desc="Connection closed without response" method=GET path="/close""#,
     );
+    // A slow body is no slow dyno.
+    let mut stream = connect(&site);
+    let head = format!("POST /slow HTTP/1.1\r\n{HOST}Content-Length: 6\r\n{CLOSE}");
+    stream.write_all(head.as_bytes()).unwrap();
+    for _ in 0..6 {
+        sleep(Duration::from_millis(400));
+        stream.write_all(b"x").unwrap();
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        status(&answer) == "200" && answer.ends_with("6 bytes"),
+        "{answer}"
+    );
     // One that goes on says something often enough, however long it takes.
     let began = Instant::now();
     let long = raw(&site, &request("/stream/20"));
@@ -150,16 +164,19 @@ fn h12_h15_h18_h13_the_dyno_is_too_slow_or_breaks_off() {
 
 #[test]
 fn h27_h28_h26_the_client_leaves_stops_or_sends_too_much() {
-    let site = impatient(&[("SLUGLINE_ROUTER_BODY_BYTES", "1000")]);
+    let site = impatient(&[
+        ("SLUGLINE_ROUTER_BODY_BYTES", "1000"),
+        ("SLUGLINE_ROUTER_FIRST_BYTE_SECONDS", "30"),
+    ]);
     deployed(&site, "hello");
     let mut stream = connect(&site);
-    stream.write_all(request("/sleep/0.9").as_bytes()).unwrap();
+    stream.write_all(request("/sleep/30").as_bytes()).unwrap();
     sleep(Duration::from_millis(300));
     drop(stream);
     logged(
         &site,
         "hello",
-        r#"sock=client at=warning code=H27 desc="Client Request Interrupted" method=GET path="/sleep/0.9""#,
+        r#"sock=client at=warning code=H27 desc="Client Request Interrupted" method=GET path="/sleep/30""#,
     );
     let line = log(&site, "hello")
         .into_iter()
@@ -176,20 +193,6 @@ fn h27_h28_h26_the_client_leaves_stops_or_sends_too_much() {
         &site,
         "hello",
         r#"at=warning code=H28 desc="Client Connection Idle" method=POST path="/half""#,
-    );
-    // A slow body is no slow dyno.
-    let mut stream = connect(&site);
-    let head = format!("POST /slow HTTP/1.1\r\n{HOST}Content-Length: 6\r\n{CLOSE}");
-    stream.write_all(head.as_bytes()).unwrap();
-    for _ in 0..6 {
-        sleep(Duration::from_millis(400));
-        stream.write_all(b"x").unwrap();
-    }
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(
-        status(&answer) == "200" && answer.ends_with("6 bytes"),
-        "{answer}"
     );
     // As much as is allowed, and a byte more: announced, and not.
     let body = |count: usize| {
