@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::mount::MsFlags;
 use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::base::adopt;
+use super::helper::{WORK, overlay};
 use super::user::Outer;
 
 /// How long pid 1 may take; the kernel takes a millisecond.
@@ -173,21 +175,27 @@ impl Overlays {
         self.state().channel = Some(channel);
     }
 
-    /// Completes the directories by what the overlays showed in them. To be called when nothing runs
-    /// in the root any more, nor ever will: below `within` files are links to those of the kept
-    /// trees, so nobody may write to them. Ends early once `stop` is set.
+    /// Completes the directories by what the overlays showed in them, to be read. To be called when
+    /// nothing runs in the root any more, nor ever will: below `within` files are those of the kept
+    /// trees themselves, so nobody may write to them. Ends early once `stop` is set.
     ///
     /// # Errors
     /// The platform's: a file could not be made.
     pub fn settle(&self, within: &Path, stop: &AtomicBool) -> Result<(), Error> {
         let mut state = self.state();
         state.channel = None;
+        let mut number = state.count;
         for laid in state.laid.drain(..) {
             let Some(upper) = path_of(&laid.upper) else {
                 continue;
             };
             // What the build has moved elsewhere may be kept, and written to by others.
             let links = upper.starts_with(within);
+            number += 1;
+            let work = self.0.root.join(WORK).join(number.to_string());
+            if links && laid.is_apart() && laid.show(&work) {
+                continue;
+            }
             complete(&laid.lower, &upper, links, stop)?;
         }
         Ok(())
@@ -195,6 +203,36 @@ impl Overlays {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Laid {
+    /// Whether the kept tree is on another file system, where no link leads to.
+    fn is_apart(&self) -> bool {
+        let lower = fs::metadata(&self.lower).map(|meta| meta.dev());
+        lower.ok() != fstat(&self.upper).ok().map(|stat| stat.st_dev)
+    }
+
+    /// Shows both in the directory, as only root can outside; it goes with the build's own file
+    /// system. Says whether it was done. It can be written to: whoever packs may have to open what
+    /// a build has closed.
+    fn show(&self, work: &Path) -> bool {
+        let path = |fd: BorrowedFd<'_>| format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let show = || -> io::Result<()> {
+            fs::create_dir(work)?;
+            let (lower, work) = (File::open(&self.lower)?, File::open(work)?);
+            let (upper, lower) = (path(self.upper.as_fd()), path(lower.as_fd()));
+            let layer = Some((&*upper, &*path(work.as_fd())));
+            Ok(overlay(
+                &[&lower],
+                layer,
+                Path::new(&upper),
+                MsFlags::empty(),
+            )?)
+        };
+        show()
+            .inspect_err(|error| tracing::debug!(%error, "a kept tree is copied"))
+            .is_ok()
     }
 }
 

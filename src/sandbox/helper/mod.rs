@@ -45,7 +45,7 @@ use super::{Error, Profile};
 use command::become_command;
 use filter::Filter;
 use mounts::make_root;
-pub(super) use mounts::{BASE, LAY_OVER, LAYER};
+pub(super) use mounts::{BASE, LAY_OVER, LAYER, overlay};
 use namespaces::enter_namespaces;
 use network::Sockets;
 pub(super) use network::{receive, send_descriptors};

@@ -60,7 +60,7 @@ pub(in crate::sandbox) const LAYER: &str = "mnt/layer";
 /// Shows trees, the uppermost first, over them a writable one where it is given with its directory
 /// for the kernel's work. In a user namespace this takes `userxattr`, and what is written belongs to
 /// the namespace's user, as whom files have to be made.
-pub(super) fn overlay(
+pub(in crate::sandbox) fn overlay(
     below: &[&str],
     layer: Option<(&str, &str)>,
     to: &Path,
