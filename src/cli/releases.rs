@@ -1,8 +1,9 @@
 //! `slugline releases`: lists and shows the releases of an app.
 
+use std::io::{self, Read};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use super::answers::Release;
 use super::app_choice::AppOption;
 use super::client::{Client, ClientError, of};
 use super::environment::Environment;
-use super::print::{self, print};
+use super::print::{self, print, remark};
 use super::table;
 use crate::app::AppName;
 use crate::release::Version;
@@ -33,6 +34,8 @@ enum Command {
     List(ListArgs),
     /// Show a release
     Info(InfoArgs),
+    /// Show what a release's command says or has said
+    Output(OutputArgs),
     /// Release a slug of the app again, or for the first time
     Create(CreateArgs),
 }
@@ -62,6 +65,15 @@ struct InfoArgs {
 }
 
 #[derive(Debug, clap::Args)]
+struct OutputArgs {
+    /// The release, such as v12 [default: the newest]
+    #[arg(value_name = "RELEASE")]
+    release: Option<Version>,
+    #[command(flatten)]
+    app: AppOption,
+}
+
+#[derive(Debug, clap::Args)]
 struct CreateArgs {
     /// The slug's id, as `slugline releases info --json` and builds show it
     #[arg(long, value_name = "ID")]
@@ -81,6 +93,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<ExitCode> {
         None => list(&args.list, environment),
         Some(Command::List(args)) => list(args, environment),
         Some(Command::Info(args)) => info(args, environment),
+        Some(Command::Output(args)) => output(args, environment),
         Some(Command::Create(args)) => create(args, environment),
     }
 }
@@ -100,18 +113,41 @@ fn list(args: &ListArgs, environment: &Environment) -> Result<ExitCode> {
 fn info(args: &InfoArgs, environment: &Environment) -> Result<ExitCode> {
     let client = Client::new(environment)?;
     let app = args.app.choose(environment, client.server())?;
-    let document = match args.release {
-        Some(Version(number)) => client.get(&format!("/apps/{app}/releases/{number}"))?,
-        None => newest_documents(&client, &app, 1)?
-            .pop()
-            .unwrap_or_default(),
-    };
+    let document = named_or_newest(&client, &app, args.release)?;
     if args.json {
         print::json(&document)?;
     } else {
         print(shown(&of(&document)?))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn named_or_newest(client: &Client, app: &AppName, release: Option<Version>) -> Result<Value> {
+    Ok(match release {
+        Some(Version(number)) => client.get(&format!("/apps/{app}/releases/{number}"))?,
+        None => newest_documents(client, app, 1)?.pop().unwrap_or_default(),
+    })
+}
+
+fn output(args: &OutputArgs, environment: &Environment) -> Result<ExitCode> {
+    let client = Client::new(environment)?;
+    let app = args.app.choose(environment, client.server())?;
+    let release = named_or_newest(&client, &app, args.release)?;
+    let Some(url) = release["output_stream_url"].as_str() else {
+        let version = &release["version"];
+        remark(&format!("The release v{version} has no release command."));
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut output = client.open(url)?;
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        match output.read(&mut buffer) {
+            Ok(0) => return Ok(ExitCode::SUCCESS),
+            Ok(count) => print(&buffer[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).context("reading the output"),
+        }
+    }
 }
 
 fn create(args: &CreateArgs, environment: &Environment) -> Result<ExitCode> {

@@ -466,14 +466,22 @@ impl Call<'_> {
         let releases = self.server.platform.ledger.releases(&app.id)?;
         Ok(releases
             .iter()
-            .map(|release| resources::release(&app, release))
+            .map(|release| self.show_release(&app, release))
             .collect())
     }
 
     fn release(&self, app: &str, release: &str) -> Result<Value> {
         let app = self.app(app)?;
         let release = self.find_release(&app, release)?;
-        Ok(resources::release(&app, &release))
+        Ok(self.show_release(&app, &release))
+    }
+
+    /// With where its release command's output is, if it has one.
+    fn show_release(&self, app: &App, release: &crate::platform::ledger::ReleaseRow) -> Value {
+        let id = &release.id;
+        let has_output = release.owes_phase || self.server.platform.logs.has(id);
+        let output = has_output.then(|| self.link("GET", &format!("/releases/{id}/output")));
+        resources::release(app, release, output.as_deref())
     }
 
     fn find_release(
@@ -510,7 +518,7 @@ impl Call<'_> {
             _ => return Err(ApiError::ReleaseOf.into()),
         };
         self.server.platform.run_release(&app, &release);
-        Ok(resources::release(&app, &release))
+        Ok(self.show_release(&app, &release))
     }
 
     fn show_build(&self, build: &Build) -> Value {

@@ -306,6 +306,9 @@ async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Reply {
         (&Method::GET, ["builds", id, "output"]) => {
             streams::build_output(&server, id, &request).await
         }
+        (&Method::GET, ["releases", id, "output"]) => {
+            streams::release_output(&server, id, &request).await
+        }
         (&Method::GET, ["attach", secret]) => attach::answer(&server, secret, request),
         (&Method::GET, ["logs", app]) => logs::read(&server, app, &request).await,
         (&Method::GET, ["blobs", digest]) => streams::blob(&server, digest, &request).await,

@@ -62,6 +62,23 @@ pub(super) async fn build_output(server: &Server, id: &str, request: &Request<In
     }
 }
 
+/// `GET /releases/ID/output`: what a release's command says, followed to its end.
+pub(super) async fn release_output(
+    server: &Server,
+    id: &str,
+    request: &Request<Incoming>,
+) -> Reply {
+    if !allowed(server, request).await {
+        return refused();
+    }
+    // An id names no file elsewhere.
+    let log = id.parse::<uuid::Uuid>().ok();
+    match log.and_then(|id| server.platform.logs.read(&id.to_string()).ok()) {
+        Some(log) => follow(log),
+        None => not_found("The release command has not started yet."),
+    }
+}
+
 /// `GET /blobs/DIGEST`: a slug or a manifest, verified while it is sent.
 pub(super) async fn blob(server: &Server, digest: &str, request: &Request<Incoming>) -> Reply {
     if !allowed(server, request).await {

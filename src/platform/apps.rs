@@ -63,6 +63,7 @@ impl Platform {
             .of(&app.id)
             .enter(&Cancel::default(), |_| Ok(()))?;
         let builds = self.ledger.builds(&app.id)?;
+        let releases = self.ledger.releases(&app.id)?;
         self.dynos.remove(&app.id);
         {
             // While a build is under way its slug may be stored and not yet recorded, under the
@@ -83,6 +84,9 @@ impl Platform {
         cache::purge(&kept).with_context(|| format!("removing {}", kept.display()))?;
         for build in builds {
             self.logs.remove(&build.id);
+        }
+        for release in releases {
+            self.logs.remove(&release.id);
         }
         self.streams.remove(&app.id);
         self.forget_unpacked();

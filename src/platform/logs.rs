@@ -1,4 +1,4 @@
-//! Build logs: one file a build, read while it is still written.
+//! Logs of builds and of release commands: one file each, read while it is still written.
 //!
 //! A [`LogWriter`] also feeds whoever triggered the build; readers follow the file until the
 //! writer is gone.
@@ -72,6 +72,11 @@ impl Logs {
             .cloned();
         let file = File::open(self.path(build))?;
         Ok(LogReader { file, live })
+    }
+
+    /// Whether there is a log of this id.
+    pub fn has(&self, build: &str) -> bool {
+        self.path(build).is_file()
     }
 
     /// Removes the log of a build.

@@ -3,7 +3,7 @@
 //!
 //! Source: facts on Heroku's runtime, §3.3.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -68,12 +68,23 @@ impl Platform {
 
     /// Runs the release command and records how it went.
     fn pass_phase(&self, app: &App, release: &ReleaseRow, line: &mut dyn FnMut(&str)) -> bool {
-        let passed = self.run_phase(app, release, line).unwrap_or_else(|error| {
-            let error = format!("{error:#}");
-            tracing::error!(app = %app.name, error, "a release command could not be run");
-            line(&error);
-            false
-        });
+        let mut nobody = io::sink();
+        let mut log = self.logs.start(&release.id, &mut nobody).ok();
+        let mut both = |text: &str| {
+            if let Some(log) = &mut log {
+                // Who reads the release later has less to read.
+                let _ = writeln!(log, "{text}");
+            }
+            line(text);
+        };
+        let passed = self
+            .run_phase(app, release, &mut both)
+            .unwrap_or_else(|error| {
+                let error = format!("{error:#}");
+                tracing::error!(app = %app.name, error, "a release command could not be run");
+                both(&error);
+                false
+            });
         let status = if passed {
             Status::Succeeded
         } else {

@@ -146,8 +146,9 @@ pub fn slug(slug: &Slug, blob_url: &str) -> Value {
     })
 }
 
-/// A release of an app. Its config vars are not shown: they are a resource of their own.
-pub fn release(app: &App, release: &ReleaseRow) -> Value {
+/// A release of an app, with the address of its command's output, if it has one. Its config vars are
+/// not shown: they are a resource of their own.
+pub fn release(app: &App, release: &ReleaseRow, output_stream_url: Option<&str>) -> Value {
     let slug = release.slug_id.as_ref();
     let artifacts: Vec<Value> = slug
         .map(|id| json!({ "id": id, "type": "slug" }))
@@ -162,7 +163,7 @@ pub fn release(app: &App, release: &ReleaseRow) -> Value {
         "description": release.description,
         "eligible_for_rollback": slug.is_some() && release.status == Status::Succeeded,
         "id": release.id,
-        "output_stream_url": null,
+        "output_stream_url": output_stream_url,
         "slug": slug.map(|id| json!({ "id": id })),
         "status": release.status,
         "updated_at": release.updated_at.to_string(),
@@ -452,14 +453,14 @@ mod tests {
 
     #[test]
     fn releases_show_no_config() {
-        let text = pretty(&release(&an_app(), &a_release()));
+        let text = pretty(&release(&an_app(), &a_release(), None));
         assert!(!text.contains("hunter2"));
         insta::assert_snapshot!(text);
         let first = ReleaseRow {
             slug_id: None,
             ..a_release()
         };
-        let shown = release(&an_app(), &first);
+        let shown = release(&an_app(), &first, None);
         assert_eq!(shown["slug"], Value::Null);
         assert_eq!(shown["eligible_for_rollback"], false);
     }

@@ -187,3 +187,75 @@ fn an_app_without_dynos_keeps_nothing_open() {
         assert_eq!(get(&site, name, "/").0, 200);
     }
 }
+
+#[test]
+fn layers_and_copies_show_the_same() {
+    use slugline::sandbox::{Ended, Exit, Layering, Profile, Sandbox, Spec, Watch};
+    let dir = tempfile::tempdir().unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), mode).unwrap();
+    let tree = dir.path().join("tree");
+    std::fs::create_dir_all(tree.join("deep")).unwrap();
+    std::fs::write(tree.join("deep/file"), "slug\n").unwrap();
+    std::os::unix::fs::symlink("deep/file", tree.join("link")).unwrap();
+    let sandbox = Sandbox::new(crate::site::SLUGLINE);
+    let base = sandbox.base(&tree).unwrap();
+    for how in [Layering::Overlay, Layering::Copy] {
+        // Each finds the slug's own files, whatever the one before it has written.
+        for number in 0..2 {
+            let own = dir.path().join(format!("{how:?}-{number}"));
+            std::fs::create_dir(&own).unwrap();
+            let root = sandbox.root_over(&own.join("root"), &base, how, None).unwrap();
+            let script = "cat link; ls; echo own > deep/file; echo > new; rm link; cat deep/file";
+            let spec = Spec {
+                argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
+                env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+                cwd: "/app".into(),
+                profile: Profile::Inspect,
+            };
+            let mut said = Vec::new();
+            let ended = sandbox.run(&root, &spec, &Watch::default(), &mut said);
+            let ended = ended.unwrap();
+            assert!(matches!(ended, Ended::Exited(Exit::Code(0))), "{ended:?}");
+            let said = String::from_utf8(said).unwrap();
+            assert_eq!(said, "slug\ndeep\nlink\nown\n", "{how:?}");
+        }
+    }
+    assert_eq!(
+        std::fs::read_to_string(tree.join("link")).unwrap(),
+        "slug\n"
+    );
+    drop(base);
+    slugline::sandbox::remove_tree(dir.path()).unwrap();
+}
+
+#[test]
+fn a_second_dyno_unpacks_nothing() {
+    use std::os::unix::fs::MetadataExt as _;
+    let site = Site::new();
+    let app = deployed(&site, "hello");
+    let trees = || {
+        let all = std::fs::read_dir(site.data().join("unpacked")).unwrap();
+        let known = |entry: std::io::Result<std::fs::DirEntry>| {
+            let meta = entry.unwrap().metadata().unwrap();
+            (meta.ino(), meta.ctime_nsec())
+        };
+        all.map(known).collect::<Vec<_>>()
+    };
+    let before = trees();
+    assert_eq!(before.len(), 1);
+    let written = || {
+        let dynos = std::fs::read_dir(site.data().join("dynos"))
+            .unwrap()
+            .flatten();
+        let files = dynos.flat_map(|entry| crate::site::files_below(&entry.path()));
+        files.filter(|path| path.ends_with("/server.py")).count()
+    };
+    app.slugline(&["ps:scale", "web=3"]).success();
+    reaches(&site, "hello", &["web.1 up", "web.2 up", "web.3 up"]);
+    // A release of other config vars has the same slug.
+    app.slugline(&["config:set", "VERSION=two"]).success();
+    eventually("its dynos", || get(&site, "hello", "/version").1 == "two");
+    assert_eq!(trees(), before, "the one tree, as it was");
+    assert_eq!(written(), 0, "no copy of the slug's files");
+}

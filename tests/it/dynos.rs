@@ -602,6 +602,23 @@ fn the_release_command_runs_first_and_its_failure_keeps_what_ran() {
     logged(&site, "hello", "]: migrating to one as release.");
     logged(&site, "hello", "app[api]: Release v3 command succeeded");
 
+    // The same, later; releases without such a command have none.
+    let shown = app.slugline(&["releases:output", "v3"]).success();
+    assert_eq!(shown.stdout.trim_end(), {
+        let said = log(&site, "hello");
+        let line = said.iter().find(|line| line.contains("]: migrating to"));
+        line.unwrap().split_once(": ").unwrap().1.to_owned()
+    });
+    let release = site.api("GET", "/apps/hello/releases/3", None).1;
+    let url = release["output_stream_url"].as_str().unwrap();
+    let mut answer = agent().get(url).call().unwrap();
+    let text = answer.body_mut().read_to_string().unwrap();
+    assert_eq!(text, shown.stdout);
+    let unsigned = url.split('?').next().unwrap();
+    assert_eq!(agent().get(unsigned).call().unwrap().status().as_u16(), 403);
+    let first = site.api("GET", "/apps/hello/releases/1", None).1;
+    assert_eq!(first["output_stream_url"], Value::Null);
+
     procfile("echo cannot migrate; exit 3");
     let push = app.push().success();
     for text in [

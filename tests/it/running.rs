@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::site::{SLUGLINE, Site, agent};
+use crate::site::{SLUGLINE, Site, agent, eventually};
 
 /// A process that is ended with its test.
 struct Running(Child, String);
@@ -74,6 +74,12 @@ fn the_flask_tutorial() {
     app.push().success();
     app.slugline(&["config:set", "GREETING=hello world"])
         .success();
+    // As a dyno, with the config var once its release runs.
+    let answer = |path: &str| crate::dynos::get(&site, "tutorial", path);
+    assert_eq!(answer("/"), (200, "Hello from Slugline".to_owned()));
+    eventually("the config var", || {
+        answer("/env/GREETING").1 == "hello world"
+    });
     let mut run = site.command(Path::new(SLUGLINE));
     run.args(["run", "--local", "-a", "tutorial", "web"]);
     let mut web = Running::start(run);
@@ -94,6 +100,13 @@ fn a_node_app_by_its_default_process_type() {
     let site = Site::new();
     let app = site.app("hello", "nodejs_http");
     app.push().success();
+    let answer = crate::dynos::get(&site, "hello", "/");
+    assert_eq!(answer, (200, "Hello from Slugline".to_owned()));
+    crate::dynos::logged(
+        &site,
+        "hello",
+        "heroku[web.1]: State changed from starting to up",
+    );
     let mut run = site.command(Path::new(SLUGLINE));
     // The app comes from the work tree's remote, the type is web.
     run.args(["run", "--local"]).current_dir(&app.dir);
