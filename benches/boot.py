@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""How long a release takes until its app answers, beside the app's own start by hand, in turns.
+
+    cargo build --release && benches/boot.py [ROUNDS]
+
+By hand: from starting `bash --login -c` in the app's directory to the first 200. By the server: from
+sending a change of config vars, which makes a release of the same slug, to the first 200 of the new
+release by way of the router; that includes making the release itself. Then: answers on a kept
+connection to an app whose server writes headers and body apart, with and without the router.
+"""
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent.parent
+BINARY = os.environ.get("SLUGLINE_BINARY", HERE / "target/release/slugline")
+ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 15
+
+
+def first_200(port, host, wanted):
+    """Asks until the app answers with a text; each attempt on a connection of its own."""
+    while True:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request("GET", "/version", headers={"Host": host})
+            answer = connection.getresponse()
+            if answer.status == 200 and answer.read().decode() == wanted:
+                return
+        except OSError:
+            pass
+        time.sleep(0.002)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def kept(port, host, count=50):
+    """Milliseconds of answers on one connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    times = []
+    for _ in range(count):
+        start = time.monotonic()
+        connection.request("GET", "/version", headers={"Host": host})
+        connection.getresponse().read()
+        times.append((time.monotonic() - start) * 1000)
+    return statistics.median(times[count // 2:])
+
+
+def main():
+    work = pathlib.Path(tempfile.mkdtemp(prefix="slugline-boot-"))
+    work.chmod(0o755)
+    app = work / "app"
+    shutil.copytree(HERE / "fixtures/apps/inline_dynos", app)
+    env = {"PATH": os.environ["PATH"], "HOME": str(work), "SLUGLINE_DATA": str(work / "data"),
+           "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    for name in ("AUTHOR", "COMMITTER"):
+        env |= {f"GIT_{name}_NAME": "Ada", f"GIT_{name}_EMAIL": "ada@example.com"}
+    server = subprocess.Popen([BINARY, "serve", "--listen", "127.0.0.1:0"], env=env, text=True,
+                              stdout=subprocess.PIPE, stderr=open(work / "log", "w"))
+    by_hand, by_server = [], []
+    try:
+        url = server.stdout.readline().split()[-1]
+        router = int(server.stdout.readline().strip().rstrip("/").rsplit(":", 1)[1])
+        env["SLUGLINE_URL"] = url
+
+        def run(*arguments):
+            subprocess.run(arguments, cwd=app, env=env, check=True, capture_output=True)
+
+        run("git", "init", "--quiet", "--initial-branch=main")
+        run("git", "add", "-A")
+        run("git", "commit", "--quiet", "-m", "First")
+        run(BINARY, "apps", "create", "hello")
+        run(BINARY, "buildpacks", "set", "inline")
+        token = (work / "data/admin-token").read_text().strip()
+        push = ["-c", f"http.extraHeader=Authorization: Bearer {token}", "push", "slugline", "main"]
+        run("git", *push)
+        api = url.split("://")[1]
+        for number in range(ROUNDS):
+            version = f"v{number}"
+            port = free_port()
+            start = time.monotonic()
+            own = subprocess.Popen(
+                ["bash", "--login", "-c", f"exec /usr/bin/python3 -u server.py {port}"], cwd=app,
+                env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(app), "DYNO": "web.1",
+                     "VERSION": version}, stdout=subprocess.DEVNULL)
+            first_200(port, "localhost", version)
+            by_hand.append((time.monotonic() - start) * 1000)
+            direct = kept(port, "localhost")
+            own.kill()
+            own.wait()
+            connection = http.client.HTTPConnection(api)
+            start = time.monotonic()
+            connection.request("PATCH", "/apps/hello/config-vars", json.dumps({"VERSION": version}),
+                               {"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
+            first_200(router, "hello.localhost", version)
+            by_server.append((time.monotonic() - start) * 1000)
+            connection.getresponse().read()
+            routed = kept(router, "hello.localhost")
+    finally:
+        server.terminate()
+        server.wait()
+        shutil.rmtree(work, ignore_errors=True)
+    hand, ours = statistics.median(by_hand), statistics.median(by_server)
+    print(f"first 200 by hand: {hand:.0f} ms; of a release: {ours:.0f} ms; {ours - hand:+.0f} ms "
+          f"(medians of {ROUNDS}; the aim: at most +150 ms)")
+    print(f"kept connection, headers and body written apart: {direct:.1f} ms directly, "
+          f"{routed:.1f} ms by the router")
+
+
+main()
