@@ -60,6 +60,8 @@ const ETC_DIRECTORIES: [&str; 5] = [
     "ld.so.conf.d",
     "profile.d",
 ];
+/// The same by the ends of their names: where Debian keeps what a virtual machine reads at its start.
+const ETC_ENDING: &str = "-openjdk";
 /// The same of the host, whatever the stack: its network, and the certificates that it trusts.
 const HOST_FILES: [&str; 4] = ["host.conf", "hosts", "networks", "resolv.conf"];
 const HOST_DIRECTORIES: [&str; 3] = ["ca-certificates", "pki", "ssl"];
@@ -455,6 +457,12 @@ impl Root {
             }
         }
         let directories = from(of_stack, &ETC_DIRECTORIES).into_iter();
+        let others = of_stack.map(fs::read_dir).and_then(Result::ok);
+        let others = others.into_iter().flatten().flatten();
+        let others = others.map(|entry| entry.path());
+        let directories = directories.chain(
+            others.filter(|path| path.to_str().is_some_and(|path| path.ends_with(ETC_ENDING))),
+        );
         for path in directories.chain(from(Some(of_host), &HOST_DIRECTORIES)) {
             if let Some(name) = path.file_name()
                 && (is_directory(&path) || (path.starts_with(of_host) && path.is_dir()))

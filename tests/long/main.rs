@@ -11,6 +11,7 @@
 mod builds;
 mod dynos;
 mod floods;
+mod jvm;
 mod receiver_load;
 mod receiver_oracle;
 mod receiver_slow;
