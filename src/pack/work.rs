@@ -294,3 +294,65 @@ fn piece(file: &Large, number: u64, tar: &mut Vec<u8>) -> Result<Range<usize>, E
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Packs a group of one file, which is changed after the walk has found it.
+    fn changed_by(change: impl FnOnce(&Path)) -> Result<Done, Error> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lib/web");
+        fs::create_dir(dir.path().join("lib")).unwrap();
+        fs::write(&file, "web").unwrap();
+        let stamp = Stamp::of(&fs::metadata(&file).unwrap()).unwrap();
+        change(&file);
+        let found = vec![Found {
+            path: b"lib/web".to_vec(),
+            kind: FoundKind::File(stamp),
+        }];
+        let job = Job::Group {
+            found,
+            first: false,
+        };
+        Worker::new(dir.path(), Level::Small, None).work(0, job, Slot::default())
+    }
+
+    #[test]
+    fn a_file_that_changes_in_a_group_is_named() {
+        assert!(changed_by(|_| ()).is_ok());
+        let later = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+        let changes: [&dyn Fn(&Path); 5] = [
+            &|file| fs::write(file, "more than before").unwrap(),
+            &|file| fs::write(file, "").unwrap(),
+            &|file| {
+                fs::write(file, "new").unwrap();
+                File::options()
+                    .write(true)
+                    .open(file)
+                    .unwrap()
+                    .set_times(later)
+                    .unwrap();
+            },
+            &|file| {
+                use std::os::unix::fs::PermissionsExt;
+                fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+            },
+            &|file| {
+                fs::remove_file(file).unwrap();
+                nix::unistd::mkfifo(file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            },
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            match changed_by(change) {
+                Err(Error::Changed { path }) => assert!(path.ends_with("lib/web")),
+                Err(other) => panic!("{number}: {other}"),
+                Ok(_) => panic!("{number}: the change was not seen"),
+            }
+        }
+        let gone = changed_by(|file| fs::remove_file(file).unwrap());
+        assert!(matches!(gone, Err(Error::Read { .. })));
+    }
+}
