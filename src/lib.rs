@@ -2,7 +2,7 @@
 //!
 //! The map, from the top; imports go down only, and no two stages import each other:
 //!
-//! - edge: [`cli`], [`http`], [`router`], [`drain`], [`failure`]
+//! - edge: [`cli`], [`http`], [`router`], [`drain`], [`failure`], [`languages`]
 //! - platform: [`platform`] remembers apps, config vars, builds and releases
 //! - the sentence: [`pipeline`], one build from top to bottom
 //! - stages: [`receive`], [`checkout`], [`detect`], [`compile`], [`pack`], [`store`],
@@ -29,6 +29,7 @@ pub mod fetch;
 #[cfg(test)]
 mod fixture;
 pub mod http;
+pub mod languages;
 pub mod output;
 pub mod pack;
 pub mod pipeline;

@@ -114,6 +114,9 @@ pub struct UsedBuildpack {
 pub struct Package {
     pub name: String,
     pub version: String,
+    /// Of what was installed, with the name of its algorithm, such as `sha256:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 #[cfg(test)]

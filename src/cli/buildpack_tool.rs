@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Subcommand;
 
+use super::language_tool::{self, Language};
 use crate::checkout;
 use crate::sandbox::TOOL_DIR;
 use crate::tool::{self, Answer, Key, Request, SOCKET};
@@ -24,6 +25,8 @@ enum Command {
     /// Keep directories for the app's later builds
     #[command(subcommand)]
     Cache(CacheCommand),
+    #[command(flatten)]
+    Language(Language),
 }
 
 #[derive(Debug, Subcommand)]
@@ -74,6 +77,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.command {
         Command::Cache(CacheCommand::Save(args)) => save(args),
         Command::Cache(CacheCommand::Restore(args)) => restore(args),
+        Command::Language(language) => language_tool::run(language),
     }
 }
 

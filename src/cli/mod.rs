@@ -24,6 +24,7 @@ mod gc;
 mod git;
 mod git_credential;
 mod interrupt;
+mod language_tool;
 mod logs;
 pub(crate) mod machine;
 mod maintenance;

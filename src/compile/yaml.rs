@@ -55,6 +55,7 @@ fn package(value: &Value) -> Option<Package> {
     Some(Package {
         name: scalar(value.get("name")?)?,
         version: scalar(value.get("version")?)?,
+        digest: value.get("digest").and_then(scalar),
     })
 }
 
@@ -111,10 +112,11 @@ mod tests {
     #[test]
     fn a_report_may_hold_other_things() {
         let report = report(
-            "tool: 1\nruntimes: {python: 3.11.2, x: [1]}\npackages:\n- {name: flask, version: 3.0.0}\n- nonsense\n",
+            "tool: 1\nruntimes: {python: 3.11.2, x: [1]}\npackages:\n- {name: flask, version: 3.0.0, digest: sha256:00}\n- nonsense\n",
         );
         assert_eq!(report.runtimes["python"], "3.11.2");
         assert_eq!(report.packages.len(), 1);
+        assert_eq!(report.packages[0].digest.as_deref(), Some("sha256:00"));
     }
 
     proptest! {

@@ -500,7 +500,7 @@ pub fn redact(text: &str) -> String {
     );
     let redact_line = |line: &str| {
         let words = line.split(' ').map(|word| {
-            let bare = word.trim_end_matches([':', '.', ',', ')']);
+            let bare = word.trim_end_matches([':', '.', ',', ')', ']']);
             let name = if is_uuid(bare) {
                 "[id]"
             } else if is_range(bare) {
@@ -509,7 +509,7 @@ pub fn redact(text: &str) -> String {
                 "[stack]"
             } else if is_version(bare) {
                 "[version]"
-            } else if is_duration(bare) {
+            } else if is_duration(bare.trim_start_matches('[')) {
                 "[time]"
             } else if bare.starts_with("/usr/bin/python") {
                 "[python]"
@@ -537,7 +537,8 @@ fn is_version(text: &str) -> bool {
 
 fn is_duration(text: &str) -> bool {
     let number = text.trim_end_matches("ms").trim_end_matches('s');
-    number.len() < text.len() && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    number.len() < text.len() && number.split('.').count() <= 2 && number.split('.').all(digits)
 }
 
 fn is_uuid(text: &str) -> bool {

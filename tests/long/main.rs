@@ -10,11 +10,17 @@
 
 mod builds;
 mod dynos;
+#[path = "../it/fixture_app.rs"]
+mod fixture_app;
 mod floods;
 mod jvm;
+mod languages;
+mod private_registries;
 mod receiver_load;
 mod receiver_oracle;
 mod receiver_slow;
+#[path = "../it/running_slug.rs"]
+mod running_slug;
 mod s3;
 #[path = "../it/site.rs"]
 mod site;

@@ -3,42 +3,31 @@
 # shellcheck disable=SC2034,SC2154
 # From package.json and its lockfile to node_modules, built and pruned.
 
-# Only npm's downloads are kept; node_modules is made anew from the lockfile.
-restore_cache() {
-  step "Restoring cache"
-  if [[ $NODE_MODULES_CACHE == false ]]; then
-    rm -rf "$npm_config_cache"
-    detail "Caching is off, since NODE_MODULES_CACHE is false"
-  elif [[ $cache_found == yes ]]; then
-    detail "- npm cache"
-  else
-    detail "Nothing cached yet"
-  fi
+# Sets installed: production where nothing has to be built with devDependencies.
+choose_dependencies() {
+  installed=production
+  if keeps_dev || has_script build || has_script heroku-postbuild; then installed=all; fi
 }
 
 install_dependencies() {
-  local command=(npm ci)
+  local command=()
   step "Installing dependencies"
-  if [[ -z $lockfile ]]; then
-    # A lockfile written here would look like one that was committed.
-    command=(npm install --no-package-lock)
-    if [[ $has_dependencies == yes ]]; then
-      warn "package-lock.json is missing, so builds are not repeatable." \
-        "Each build takes the newest versions that package.json allows." \
-        "Write the file and commit it:  npm install --package-lock-only"
-    fi
-  elif [[ -d node_modules ]]; then
+  if [[ $restored == yes ]]; then
+    detail "Nothing to install: the modules are those of the last build"
+    return 0
+  fi
+  if [[ -d node_modules && $manager == npm && -z $lockfile ]]; then
+    detail "node_modules is in the repository: building its native modules (npm rebuild)"
+    run_manager install npm rebuild
+    return 0
+  fi
+  if [[ -d node_modules ]]; then
     warn "node_modules is in the repository; it is replaced by what" \
-      "$lockfile names. Remove it from git and add it to .gitignore."
+      "${lockfile:-package.json} names. Remove it from git and add it to .gitignore."
   fi
-  # Build scripts are what devDependencies are for; they are pruned afterwards.
-  if [[ $keep_dev == yes ]] || has_script build || has_script heroku-postbuild; then
-    command+=(--include=dev)
-  else
-    command+=(--omit=dev)
-  fi
+  set_install_command "$installed"
   detail "Installing node modules (${command[*]})"
-  run_npm fail_installation "${command[@]}"
+  run_manager install "${command[@]}"
 }
 
 # heroku-postbuild takes the place of build, as on Heroku.
@@ -55,79 +44,77 @@ run_script() {
   has_script "$2" || return 0
   step "$1"
   detail "Running $2"
-  local flags=()
+  local flags=() command=()
   # Split at blanks on purpose: the config var holds several flags.
   if [[ $1 == Build ]]; then read -ra flags <<<"${NODE_BUILD_FLAGS:-}"; fi
-  failed_script=$2
-  run_npm fail_script npm run "$2" --if-present ${flags[0]:+-- "${flags[@]}"}
+  case $manager in
+    npm) command=(npm run "$2" --if-present ${flags[0]:+-- "${flags[@]}"}) ;;
+    yarn) command=(yarn --silent run "$2" "${flags[@]}") ;;
+    berry) command=(yarn run "$2" "${flags[@]}") ;;
+    *) command=("$manager" run "$2" "${flags[@]}") ;;
+  esac
+  run_manager "$2" "${command[@]}"
 }
 
 prune_dependencies() {
-  if ! has_script build && ! has_script heroku-postbuild; then return 0; fi
+  [[ $installed == all ]] || return 0
   step "Pruning devDependencies"
-  if [[ $keep_dev == yes ]]; then
-    detail "Skipped, since NODE_ENV is not production or NPM_CONFIG_PRODUCTION is false"
+  if keeps_dev; then
+    detail "Skipped, since NODE_ENV is not production or a config var keeps them"
     return 0
   fi
-  local command=(npm prune --omit=dev)
-  if [[ -z $lockfile ]]; then command+=(--no-package-lock); fi
-  run_npm fail_installation "${command[@]}"
+  if restore_pruned; then
+    detail "The same as in the last build"
+    return 0
+  fi
+  local command=()
+  list_modules >/tmp/modules-before
+  set_prune_command
+  # bun and Yarn's focus leave what is there; only a new tree has none too many.
+  if [[ $manager == bun ]]; then module_paths | tr '\n' '\0' | xargs -0 -r rm -rf; fi
+  run_manager install "${command[@]}"
+  save_pruned /tmp/modules-before
 }
 
-# Runs a command, indented; if it fails, hands its log to the function $1.
-run_npm() {
-  local explain=$1 log status=0
+# Runs a command, indented; if it fails, has its log explained. $1 is install or
+# the script that it runs.
+run_manager() {
+  local what=$1 log status=0 arguments=()
   shift
   log=$(mktemp)
-  "$@" 2>&1 </dev/null | tee "$log" | drop_npm_noise | indent || status=$?
+  # Installations ask nothing then. Builds take it for more, such as to fail at warnings.
+  if [[ $what == install ]]; then set -- env CI=true "$@"; fi
+  "$@" 2>&1 </dev/null | tee "$log" | drop_noise | indent || status=$?
   if ((status != 0)); then
     step "Build failed"
-    "$explain" "$log"
+    if [[ $what != install ]]; then arguments=(--script "$what"); fi
+    tool node explain "$manager" "$log" --lockfile "$lockfile" "${arguments[@]}" || true
+    exit 1
   fi
   rm -f "$log"
 }
 
 # Drops npm's page of usage, which buries the error above it, and the path of
-# a log that nobody can open after the build.
-drop_npm_noise() {
+# a log that nobody can open after the build. Yarn takes a proxy for no network.
+drop_noise() {
   sed --unbuffered \
     -e '/^npm error Clean install a project$/,/^npm error Run "npm help ci" for more info$/d' \
-    -e '/^npm error A complete log of this run can be found in: /d'
+    -e '/^npm error A complete log of this run can be found in: /d' \
+    -e "/^warning You don't appear to have an internet connection/d"
 }
 
-fail_script() {
-  rm -f "$1"
-  fail "A build script exited with a non-zero exit code." \
-    "" "The script \"$failed_script\" of package.json failed; the output above is its own." \
-    "" "Run it on your machine in a fresh clone:" \
-    "npm ci && NODE_ENV=production npm run $failed_script"
-}
-
-# Says what npm's own words mean for the person who pushed.
-fail_installation() {
-  local log=$1 headline advice
-  if grep -qE 'can only install packages when your package.json|can only install with an existing package-lock' "$log"; then
-    headline="npm lockfile is not in sync"
-    advice=("$lockfile does not fit package.json; the output above names the packages." "" "Write it anew and commit it:" "npm install && git add $lockfile && git commit")
-  elif grep -qE 'code (ETARGET|E404)' "$log"; then
-    headline="Unable to install dependencies using npm"
-    advice=("The registry has no such package or version; the output above names it." "" "Check the spelling and the version in package.json, then: npm install")
-  elif grep -q 'code ERESOLVE' "$log"; then
-    headline="Conflict detected in requested npm dependencies"
-    advice=("Two packages want versions of a third that exclude each other;" "the output above names them." "" "Change one of the versions in package.json, then: npm install")
-  elif grep -qE 'code (ECONNRESET|ECONNREFUSED|ENOTFOUND|ETIMEDOUT|EAI_AGAIN)' "$log"; then
-    headline="A network connection was lost while npm installed dependencies"
-    advice=("The registry could not be reached. Push again, and if that does not" "help, check the network of the build machine.")
-  else
-    headline="Unable to install dependencies using npm"
-    advice=("The output above is npm's. Try the same on your machine, in a fresh" "clone: npm ci")
-  fi
-  rm -f "$log"
-  fail "$headline" "" "${advice[@]}"
-}
-
-# Tools keep logs and caches where the slug would pick them up; both carry times.
+# Tools keep logs, caches and states where the slug would pick them up; they
+# carry times and paths.
 remove_leftovers() {
-  rm -rf .npm/_logs node_modules/.cache "$npm_config_cache/_logs"
-  if [[ -d .npm ]]; then rmdir --ignore-fail-on-non-empty .npm; fi
+  rm -rf .npm/_logs node_modules/.cache node_modules/.yarn-integrity node_modules/.yarn-state.yml
+  rm -f .yarn/install-state.gz node_modules/.modules.yaml node_modules/.pnpm-workspace-state*.json
+  local folder
+  for folder in .npm .yarn/bin .yarn; do
+    if [[ -d $folder ]]; then rmdir --ignore-fail-on-non-empty "$folder"; fi
+  done
+  if [[ $has_start == no && ! -f server.js && ! -f Procfile ]]; then
+    warn "This app may not specify any way to start a node process" \
+      "There is no Procfile, no script \"start\" in package.json and no server.js." \
+      "Add one of them: npm start is what the web process runs."
+  fi
 }

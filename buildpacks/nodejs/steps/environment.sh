@@ -3,25 +3,41 @@
 # shellcheck disable=SC2034,SC2154
 # What is set while the app is built, while it runs, and for later buildpacks.
 
-# npm and the app's scripts see the config vars, which win over our defaults
-# but not over what makes a build repeatable.
+# The package manager and the app's scripts see the config vars, which win over
+# our defaults but not over what makes a build repeatable.
 set_build_environment() {
-  export NODE_ENV=production NPM_CONFIG_LOGLEVEL=error NODE_MODULES_CACHE=true
-  export_config_vars "$env_dir" 'LANG|LC_ALL|HOME|BUILD_DIR|npm_config_cache|NPM_CONFIG_CACHE'
-  detail "NPM_CONFIG_LOGLEVEL=$NPM_CONFIG_LOGLEVEL"
-  detail "NODE_ENV=$NODE_ENV"
-  detail "NODE_MODULES_CACHE=$NODE_MODULES_CACHE"
+  local name
+  export NODE_ENV=production NPM_CONFIG_LOGLEVEL=error NODE_VERBOSE=false NODE_MODULES_CACHE=true
+  export NODE_OPTIONS=--max_old_space_size=2560
+  export_config_vars "$env_dir" 'LANG|LC_ALL|HOME|BUILD_DIR|SLUGLINE_TOOL|npm_config_cache|NPM_CONFIG_CACHE'
+  for name in NPM_CONFIG_LOGLEVEL NODE_VERBOSE NODE_ENV NODE_MODULES_CACHE NODE_OPTIONS; do
+    detail "$name=${!name}"
+  done
 
-  # Asked now, since a prebuild script makes the folder.
-  cache_found=no
-  if [[ -d $cache_dir/npm ]]; then cache_found=yes; fi
-  export npm_config_cache=$cache_dir/npm
+  # Downloads go outside of the slug, and of what is kept: the modules are kept.
+  export npm_config_cache=/tmp/npm-cache YARN_CACHE_FOLDER=/tmp/yarn-cache
+  export YARN_GLOBAL_FOLDER=/tmp/yarn-berry YARN_ENABLE_GLOBAL_CACHE=${YARN_ENABLE_GLOBAL_CACHE:-true}
+  # Plug'n'Play loads packages from where they were downloaded to.
+  if [[ $manager == berry ]] && ! grep -qsE "^nodeLinker: *[\"']?(node-modules|pnpm)" .yarnrc.yml; then
+    export YARN_ENABLE_GLOBAL_CACHE=false
+    unset YARN_CACHE_FOLDER
+  fi
+  export YARN_ENABLE_TELEMETRY=0 YARN_ENABLE_PROGRESS_BARS=0 YARN_ENABLE_COLORS=0
+  export npm_config_store_dir=/tmp/pnpm-store XDG_CACHE_HOME=/tmp/xdg-cache BUN_INSTALL_CACHE_DIR=/tmp/bun-cache
+  export npm_config_modules_cache_max_age=0 npm_config_package_import_method=copy npm_config_manage_package_manager_versions=false
+  export COREPACK_ENABLE_STRICT=0 NO_COLOR=1 NEXT_TELEMETRY_DISABLED=1
+  if [[ -n ${npm_config_cafile:-} ]]; then
+    # What a build machine trusts, told in the words of the others.
+    export YARN_HTTPS_CA_FILE_PATH=$npm_config_cafile
+    if [[ $manager == yarn ]]; then export YARN_CAFILE=$npm_config_cafile; fi
+  fi
   export npm_config_update_notifier=false npm_config_audit=false npm_config_fund=false
   export npm_config_progress=false npm_config_yes=true
   # npm keeps a lockfile inside node_modules; without this, the address of the
   # mirror that happened to serve a package would be part of the slug.
   export npm_config_omit_lockfile_registry_resolved=true
   # Native modules need Node's headers: the host's, else a copy outside the slug.
+  # What they compile must not name a folder or a moment.
   local host_prefix
   host_prefix=$(dirname "$(dirname "$(readlink -f "$node_exe")")")
   if [[ -f $host_prefix/include/node/node.h ]]; then
@@ -29,23 +45,14 @@ set_build_environment() {
   else
     export npm_config_devdir=$cache_dir/node-gyp
   fi
+  export SOURCE_DATE_EPOCH=315532800
   export PATH=$PATH:$build_dir/node_modules/.bin
-
-  keep_dev=no
-  if [[ $NODE_ENV != production || ${NPM_CONFIG_PRODUCTION:-} == false ]]; then keep_dev=yes; fi
 }
 
-# Config vars win over every default, except that PATH is extended.
 write_profile() {
   mkdir -p .profile.d
-  cat >.profile.d/nodejs.sh <<'PROFILE'
-export PATH="$PATH:$HOME/bin:$HOME/node_modules/.bin"
-export NODE_ENV="${NODE_ENV:-production}"
-PROFILE
-  # Every language buildpack writes this name, so that the last one decides.
-  cat >.profile.d/WEB_CONCURRENCY.sh <<'PROFILE'
-export WEB_CONCURRENCY="${WEB_CONCURRENCY:-1}"
-PROFILE
+  cp "$buildpack_dir/profile/nodejs.sh" .profile.d/nodejs.sh
+  write_web_concurrency
 }
 
 write_export() {
@@ -57,7 +64,8 @@ write_export() {
 # Leaves what bin/report prints.
 write_report() {
   {
-    printf 'runtimes:\n  node: "%s"\n  npm: "%s"\n' "$node_version" "$npm_version"
+    printf 'runtimes:\n  node: "%s"\n' "${node_version#v}"
+    printf '  %s: "%s"\n' "${manager/berry/yarn}" "$manager_version"
     # A config var may have Node load a file of the app.
     NODE_OPTIONS='' "$node_exe" "$steps_dir/packages.js"
   } >"$buildpack_dir/report.yml"

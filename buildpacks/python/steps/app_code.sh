@@ -56,3 +56,19 @@ collect_static_files() {
   fi
   rm -f "$log"
 }
+
+# Fetches the NLTK data that nltk.txt names, where the app uses NLTK.
+download_nltk_data() {
+  [[ -f nltk.txt ]] || return 0
+  "$prefix/bin/python" -I -B -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("nltk"))' || return 0
+  local names
+  read -ra names <<<"$(tr -s '\r\n' ' ' <nltk.txt)"
+  ((${#names[@]} > 0)) || return 0
+  step "Downloading NLTK corpora from nltk.txt: ${names[*]}"
+  if ! run_app_code python -m nltk.downloader -d "$prefix/nltk_data" "${names[@]}" | indent; then
+    fail "Error: Unable to download NLTK data." \
+      "" "The output above is NLTK's. Its data comes from a host of its own," \
+      "which builds may not reach." \
+      "" "Commit the data and set NLTK_DATA, or correct nltk.txt."
+  fi
+}

@@ -1,68 +1,119 @@
 # shellcheck shell=bash
 # bin/compile sources this file: it shares the variables of the other steps.
 # shellcheck disable=SC2034,SC2154
-# From the chosen Python and requirements.txt to the environment at $prefix.
+# From the chosen Python and the lockfile to the environment at $prefix.
+
+# Writes what Pipenv's or Poetry's lockfile names for pip's interface.
+locked_requirements=/tmp/locked-requirements.txt
+read_lockfile() {
+  case $manager in
+    pipenv | poetry) tool python requirements "$manager" >"$locked_requirements" || exit 1 ;;
+  esac
+}
 
 # Everything runs from / or by a script's path: with the app as the current
 # directory, an app's own types.py would take the place of the standard one.
 create_environment() {
   step "Installing Python $python_version"
   detail "A virtual environment of this machine's $python_exe, at .heroku/python"
-  if ! (cd / && "$python_exe" -I -m venv "$prefix") | indent; then
+  local flags=(--without-pip)
+  if [[ $installer == pip ]]; then flags=(); else get_uv; fi
+  if ! (cd / && "$python_exe" -I -m venv "${flags[@]}" "$prefix") 2>&1 | indent; then
     fail "Error: Unable to install Python." \
       "" "The output above is that of: $python_exe -m venv"
   fi
-  step "Installing pip $pip_version"
+}
+
+# Packages compiled from source: debug information would name a random folder,
+# archives would carry the time.
+set_repeatable() {
+  export SOURCE_DATE_EPOCH=315532800 CFLAGS=-g0 CXXFLAGS=-g0 PYTHONHASHSEED=0
 }
 
 install_dependencies() {
-  local log status=0
-  log=$(mktemp)
-  step "Installing dependencies using 'pip install -r requirements.txt'"
-  (
-    # Of the config vars, pip sees this one only.
-    if [[ -f $env_dir/PIP_EXTRA_INDEX_URL ]]; then
-      PIP_EXTRA_INDEX_URL=$(config_var "$env_dir" PIP_EXTRA_INDEX_URL)
-      export PIP_EXTRA_INDEX_URL
-    fi
-    # Packages compiled from source: debug information would name pip's
-    # random folder, archives would carry the time.
-    export SOURCE_DATE_EPOCH=315532800 CFLAGS=-g0 CXXFLAGS=-g0 PYTHONHASHSEED=0
-    "$prefix/bin/pip" install -r requirements.txt --no-compile --no-cache-dir --no-input \
-      --progress-bar off --disable-pip-version-check --exists-action=w --src="$prefix/src"
-  ) 2>&1 | tee "$log" | indent || status=$?
-  if ((status != 0)); then
-    fail_installation "$log"
+  if [[ $manager == uv ]]; then
+    step "Installing uv $uv_version"
+    step "Installing dependencies using 'uv sync --locked --no-default-groups'"
+    run_installer run_uv_sync
+    return
   fi
-  rm -f "$log"
-  # git's index of a package that was cloned carries times.
-  if [[ -d $prefix/src ]]; then
-    find "$prefix/src" -mindepth 2 -maxdepth 2 -name .git -exec rm -rf {} +
+  if [[ -n $unpinned ]]; then detail "$unpinned"; fi
+  local file=requirements.txt flags=() what="-r requirements.txt'"
+  if [[ $manager != pip ]]; then
+    what="--no-deps' from $lockfile"
+    file=$locked_requirements flags=(--no-deps)
+    export_index_variables "$file"
+  fi
+  if [[ $installer == pip ]]; then
+    step "Installing pip $pip_version"
+    run_installer run_pip install --quiet --no-compile --no-cache-dir "pip==$pip_version"
+    step "Installing dependencies using 'pip install $what"
+    run_installer run_pip install "${flags[@]}" -r "$file" --no-compile --no-cache-dir \
+      --progress-bar off --exists-action=w --src="$prefix/src"
+  else
+    step "Installing uv $uv_version"
+    step "Installing dependencies using 'uv pip install $what"
+    # pip itself is there, as on Heroku: hooks may call it.
+    run_installer run_uv_pip install --quiet "pip==$pip_version"
+    run_installer run_uv_pip install "${flags[@]}" -r "$file"
+  fi
+  if [[ $manager == poetry ]]; then install_project; fi
+}
+
+run_uv_pip() {
+  UV_NO_CONFIG=1 run_uv pip "$@" --python "$prefix/bin/python"
+}
+
+run_uv_sync() {
+  UV_PROJECT_ENVIRONMENT=$prefix run_uv sync --locked --no-default-groups --python "$prefix/bin/python"
+}
+
+# Poetry installs the app, too, unless pyproject.toml says that it is no package.
+install_project() {
+  grep -q '^\[build-system\]' pyproject.toml || return 0
+  grep -qE '^package-mode *= *false' pyproject.toml && return 0
+  if [[ $installer == pip ]]; then
+    run_installer run_pip install --quiet --no-deps --no-compile --no-cache-dir -e .
+  else
+    run_installer run_uv_pip install --quiet --no-deps -e .
   fi
 }
 
-# Says what pip's own words mean for the person who pushed.
-fail_installation() {
-  local log=$1 found advice
-  found=$(grep -m 1 '^ERROR: ' "$log" | sed 's/^ERROR: //; s/ (from versions: .*//' | cut -c -300 || true)
-  if grep -q 'Invalid requirement' "$log"; then
-    advice=("A line of requirements.txt is not valid. Each line names one package," "such as Flask==3.1.3; the output above names the line.")
-  elif grep -qE 'Connection|timed out|Temporary failure in name resolution' "$log"; then
-    advice=("The package index could not be reached. Push again, and if that" "does not help, check the network of the build machine.")
-  elif grep -q 'No matching distribution found' "$log"; then
-    advice=("The package index has no such package or version for Python $python_version." "Check the spelling and the version in requirements.txt; the output" "above lists the versions that exist.")
-  elif grep -q 'ResolutionImpossible' "$log"; then
-    advice=("Some of the versions in requirements.txt exclude each other." "Loosen one of those that the output above names.")
-  elif grep -q 'Could not open requirements file' "$log"; then
-    advice=("A file that requirements.txt includes is not in the repository." "Commit it, or remove the line that includes it.")
-  elif grep -qE 'Failed building wheel|metadata-generation-failed|subprocess-exited-with-error' "$log"; then
-    advice=("A package had to be compiled from source, and that failed. Choose a" "version that has a wheel for Python $python_version, or install the compiler" "and headers that the output above misses where builds run.")
-  else
-    advice=("The output above is pip's. Try the same command on your machine," "in a new virtual environment.")
+# The addresses of private indexes in a lockfile name config vars: ${NAME}.
+export_index_variables() {
+  local name
+  while read -r name; do
+    if [[ -f $env_dir/$name ]]; then
+      export "$name=$(config_var "$env_dir" "$name")"
+    fi
+  done <<<"$(grep '^--' "$1" | grep -oE '[$][{][A-Z_][A-Z0-9_]*' | cut -c 3- | sort -u)"
+}
+
+# Runs a command, indented; if it fails, has its log explained.
+run_installer() {
+  local log status=0
+  log=$(mktemp)
+  set_repeatable
+  "$@" 2>&1 | tee "$log" | indent || status=$?
+  if ((status != 0)); then
+    tool python explain "$manager" "$log" "$python_version" || true
+    exit 1
   fi
   rm -f "$log"
-  fail "Error: Unable to install dependencies using pip." \
-    ${found:+"" "pip says: $found"} "" "${advice[@]}"
+}
+
+# What depends on the moment of an installation. git's index of a package that
+# was cloned carries times, and so do uv's notes on what it has built itself.
+remove_traces() {
+  local note
+  rm -f "$prefix/.lock"
+  if [[ -d $prefix/src ]]; then
+    find "$prefix/src" -mindepth 2 -maxdepth 2 -name .git -exec rm -rf {} +
+  fi
+  while IFS= read -r note; do
+    rm -f "$note"
+    sed -i "\\|^[^,]*/${note##*/},|d" "${note%/*}/RECORD"
+  done < <(find "$prefix/lib" -path '*.dist-info/uv_*.json')
 }
 
 # pip and ensurepip compile with the time of each file inside. These .pyc files
@@ -83,7 +134,7 @@ compile_bytecode() {
 }
 
 list_packages() {
-  "$prefix/bin/python" -I -B "$steps_dir/list_packages.py" >"$buildpack_dir/packages.yml"
+  tool python packages "$prefix/lib/python$python_minor/site-packages" >"$buildpack_dir/packages.yml"
 }
 
 # Leaves what bin/report prints.
