@@ -108,6 +108,9 @@ pub(super) fn build(args: &Args, earlier: &Path) -> Result<(Built, PathBuf)> {
     machine.sandbox.probe(work.path())?;
     let store = Store::open(&work.path().join("store"))?;
     let source = find_source(&args.source, earlier, work.path(), &cancel)?;
+    // Parts of it are mounted into the build, which is no matter of the current directory.
+    let cache = args.cache.as_deref().map(std::path::absolute);
+    let cache = cache.transpose().context("finding the cache")?;
     let scratch = work.path().join("build");
     fs::create_dir(&scratch).with_context(|| scratch.display().to_string())?;
     let job = pipeline::Build {
@@ -124,7 +127,7 @@ pub(super) fn build(args: &Args, earlier: &Path) -> Result<(Built, PathBuf)> {
         },
         fetched: None,
         config: &config,
-        cache: args.cache.as_deref(),
+        cache: cache.as_deref(),
         // Where a build is repeated, what it wrote before.
         last: Some(pipeline::Last {
             slug: args.output.clone(),

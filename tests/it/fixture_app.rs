@@ -15,8 +15,7 @@ pub struct FixtureApp {
 }
 
 impl FixtureApp {
-    /// A copy of a fixture, with what installs packages already in its cache: the download of
-    /// that is shared by all tests.
+    /// A copy of a fixture, with nothing in its cache.
     pub fn new(name: &str) -> Self {
         let site = Site::without_server();
         copy_dir(&fixture(name), &site.path("app"));
@@ -25,7 +24,8 @@ impl FixtureApp {
         Self { site }
     }
 
-    /// The same, with the installer of Python packages in its cache.
+    /// The same, with the installer of Python packages in its cache: the download of that is
+    /// shared by all tests.
     pub fn with_installer(name: &str) -> Self {
         let app = Self::new(name);
         // What is kept has links, too.
@@ -49,10 +49,11 @@ impl FixtureApp {
 
     /// Builds it under other settings.
     pub fn build_with(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Ran {
-        let [app, slug, cache] = ["app", "slug.tgz", "cache"].map(|name| self.site.path(name));
+        let [app, slug] = ["app", "slug.tgz"].map(|name| self.site.path(name));
         let mut build = self.site.command(Path::new(SLUGLINE));
+        build.current_dir(self.site.path(""));
         build.arg("build").arg(app).arg("--output").arg(slug);
-        build.arg("--cache").arg(cache).args(arguments);
+        build.args(["--cache", "cache"]).args(arguments);
         build.envs(settings.iter().copied());
         Ran::new(build.output().unwrap())
     }
@@ -62,6 +63,30 @@ impl FixtureApp {
         let record = fs::read_to_string(self.site.path("slug.tgz.record.json")).unwrap();
         let record = serde_json::from_str::<serde_json::Value>(&record).unwrap();
         record["digest"].as_str().unwrap().to_owned()
+    }
+
+    /// Builds it once more with what the first build has kept and no network, again with changed
+    /// code, and its twin with nothing kept at all.
+    #[track_caller]
+    pub fn assert_same_again(&self, twin: &Self) {
+        let first = self.digest();
+        let again = self.build_offline();
+        assert_eq!(self.digest(), first, "a second build: {}", again.stderr);
+        fs::write(self.site.path("app/changed.txt"), "1").unwrap();
+        self.build_offline();
+        assert_ne!(self.digest(), first, "changed code");
+        twin.build(&[]).success();
+        assert_eq!(twin.digest(), first, "a build from nothing");
+    }
+
+    /// Unpacks the slug and gives the app's directory of it.
+    pub fn unpacked(&self) -> PathBuf {
+        let dir = self.site.path("unpacked");
+        fs::create_dir(&dir).unwrap();
+        let mut tar = Command::new("tar");
+        tar.arg("-xzf").arg(self.site.path("slug.tgz"));
+        Ran::new(tar.current_dir(&dir).output().unwrap()).success();
+        dir.join("app")
     }
 
     /// The first answer of the slug's web process.
@@ -219,6 +244,22 @@ macro_rules! fixtures {
             fn $name() {
                 let app = $crate::fixture_app::FixtureApp::$make(stringify!($name));
                 insta::assert_snapshot!(stringify!($name), app.account(&[]));
+            }
+        )+
+    };
+}
+
+/// The same, and what is built again is the same slug.
+#[macro_export]
+macro_rules! rebuilt_fixtures {
+    ($make:ident: $($name:ident),+ $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                let app = $crate::fixture_app::FixtureApp::$make(stringify!($name));
+                insta::assert_snapshot!(stringify!($name), app.account(&[]));
+                let twin = $crate::fixture_app::FixtureApp::$make(stringify!($name));
+                app.assert_same_again(&twin);
             }
         )+
     };

@@ -1,9 +1,15 @@
-//! Fixture apps whose packages come from PyPI and npm, and what holds for all of them.
+//! Fixture apps whose packages come from PyPI and npm.
+//!
+//! That a slug does not depend on when and where it was built is asserted for one app of each package
+//! manager, and for those whose installation compiles or clones something.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 
 use crate::fixture_app::FixtureApp;
-use crate::fixtures;
+use crate::site::files_below;
+use crate::{fixtures, rebuilt_fixtures};
 
 fixtures! { with_installer:
     python_collectstatic_fails,
@@ -13,108 +19,107 @@ fixtures! { with_installer:
     python_django_static,
     python_environment,
     python_fastapi,
-    python_flask,
     python_hooks,
     python_includes_and_constraints,
     python_invalid_requirement,
     python_missing_include,
     python_native,
     python_no_version,
-    python_pipenv,
     python_pipfile_lock_stale,
-    python_poetry,
     python_poetry_lock_broken,
     python_runtime_txt,
-    python_uv,
     python_uv_no_dependencies,
     python_uv_stale_lock,
     python_version_other_patch,
 }
 
-fixtures! { new:
+rebuilt_fixtures! { with_installer:
+    python_flask,
+    python_pipenv,
+    python_poetry,
+    python_uv,
+}
+
+rebuilt_fixtures! { new:
     nodejs_build_script,
     nodejs_bun,
-    nodejs_checked_in_modules,
-    nodejs_express,
-    nodejs_http,
-    nodejs_lock_out_of_sync,
-    nodejs_native,
-    nodejs_next,
-    nodejs_no_lockfile,
-    nodejs_node_version_file,
-    nodejs_no_such_package,
-    nodejs_no_such_package_version,
-    nodejs_nvmrc,
     nodejs_pnpm,
-    nodejs_postinstall,
-    nodejs_typescript,
-    nodejs_typescript_broken,
-    nodejs_workspace,
     nodejs_yarn,
     nodejs_yarn_berry,
     nodejs_yarn_pnp,
 }
 
-/// Each of these, built with nothing kept, and again with what the first build has kept and with no
-/// network, is the same slug.
+fixtures! { new:
+    nodejs_checked_in_modules,
+    nodejs_express,
+    nodejs_http,
+    nodejs_lock_out_of_sync,
+    nodejs_native,
+    nodejs_no_lockfile,
+    nodejs_node_version_file,
+    nodejs_no_such_package,
+    nodejs_no_such_package_version,
+    nodejs_nvmrc,
+    nodejs_postinstall,
+    nodejs_typescript,
+    nodejs_typescript_broken,
+    nodejs_workspace,
+}
+
+/// Next.js draws an id and secrets for each build: these entries differ, and nothing else does.
 #[test]
-fn a_second_build_installs_nothing_and_is_the_same() {
-    for name in [
-        "python_flask",
-        "python_pipenv",
-        "python_poetry",
-        "python_uv",
-        "nodejs_build_script",
-        "nodejs_bun",
-        "nodejs_pnpm",
-        "nodejs_yarn",
-        "nodejs_yarn_berry",
-        "nodejs_yarn_pnp",
-    ] {
-        let app = if name.starts_with("python") {
-            FixtureApp::with_installer(name)
-        } else {
-            FixtureApp::new(name)
-        };
-        app.build(&[]).success();
-        let first = app.digest();
-        let again = app.build_offline();
-        assert_eq!(app.digest(), first, "{name}: {}", again.stderr);
-        // And with changed code.
-        fs::write(app.site.path("app/changed.txt"), "1").unwrap();
-        app.build_offline();
-        assert_ne!(app.digest(), first, "{name}");
+fn nodejs_next() {
+    let [app, other] = [(); 2].map(|()| FixtureApp::new("nodejs_next"));
+    let account = app.account(&[]);
+    other.build(&[]).success();
+    let [app, other] = [app, other].map(|app| Drawn::of(&app));
+    // Where its directory stands in the listing depends on the id.
+    let lines = account
+        .lines()
+        .filter(|line| !line.contains(&format!("static/{}", app.id)));
+    let lines = lines.map(|line| untimed(line).replace(&app.id, "[build id]"));
+    insta::assert_snapshot!("nodejs_next", lines.collect::<Vec<_>>().join("\n"));
+    let paths = app.files.keys().chain(other.files.keys());
+    let differing = paths.filter(|path| app.files.get(*path) != other.files.get(*path));
+    let differing = differing.collect::<BTreeSet<_>>().into_iter().cloned();
+    insta::assert_snapshot!(
+        "nodejs_next_differing",
+        differing.collect::<Vec<_>>().join("\n")
+    );
+}
+
+/// A slug of Next.js by its paths, with the id it has drawn.
+struct Drawn {
+    id: String,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Drawn {
+    fn of(app: &FixtureApp) -> Self {
+        let dir = app.unpacked();
+        let id = fs::read_to_string(dir.join(".next/BUILD_ID")).unwrap();
+        let files = files_below(&dir).into_iter().map(|path| {
+            let bytes = fs::read(&path).unwrap();
+            let path = Path::new(&path).strip_prefix(&dir).unwrap();
+            (path.display().to_string().replace(&id, "[build id]"), bytes)
+        });
+        Self {
+            files: files.collect(),
+            id,
+        }
     }
 }
 
-/// Each of these, built twice from nothing, is the same slug.
-#[test]
-fn two_builds_from_nothing_are_the_same() {
-    for name in [
-        "python_flask",
-        "python_django_static",
-        "python_editable",
-        "python_pipenv",
-        "python_poetry",
-        "python_uv",
-        "nodejs_build_script",
-        "nodejs_bun",
-        "nodejs_no_lockfile",
-        "nodejs_pnpm",
-        "nodejs_yarn",
-        "nodejs_yarn_berry",
-        "nodejs_yarn_pnp",
-    ] {
-        let digest = || {
-            let app = if name.starts_with("python") {
-                FixtureApp::with_installer(name)
-            } else {
-                FixtureApp::new(name)
-            };
-            app.build(&[]).success();
-            app.digest()
-        };
-        assert_eq!(digest(), digest(), "{name}");
+/// A line of the table of pages, which says how long one took where that was long.
+fn untimed(line: &str) -> String {
+    if !line.trim_start().starts_with(['┌', '├', '└', '+']) && !line.contains("Route (pages)")
+    {
+        return line.to_owned();
+    }
+    let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.split_once(" (").zip(words.split_once(" ms) ")) {
+        Some(((before, _), (_, after))) => format!("{before} {after}"),
+        None => words,
     }
 }
 
@@ -156,4 +161,27 @@ fn pip_is_one_setting_away() {
     other.build(&[]).success();
     assert_eq!(other.answer(), (200, "Hello from Slugline".to_owned()));
     assert_eq!(packages(&app), packages(&other));
+}
+
+/// Packages that are compiled or cloned, and versions that no lockfile names.
+#[test]
+fn two_builds_from_nothing_are_the_same() {
+    for name in [
+        "python_django_static",
+        "python_editable",
+        "python_native",
+        "nodejs_native",
+        "nodejs_no_lockfile",
+    ] {
+        let [first, second] = [(); 2].map(|()| {
+            let app = if name.starts_with("python") {
+                FixtureApp::with_installer(name)
+            } else {
+                FixtureApp::new(name)
+            };
+            app.build(&[]).success();
+            app.digest()
+        });
+        assert_eq!(first, second, "{name}");
+    }
 }

@@ -15,6 +15,10 @@ use serde_json::json;
 use crate::fixture_app::FixtureApp;
 use crate::site::Ran;
 
+/// Where registries listen: on this machine, but no build takes it for its own loopback, which it is
+/// told to reach without the proxy.
+const HOST: &str = "127.0.0.2:0";
+
 /// Serves documents to those who have the secret; ends with the test's process.
 struct Registry {
     address: String,
@@ -26,7 +30,7 @@ impl Registry {
         authorization: &'static str,
         documents: impl FnOnce(&str) -> BTreeMap<String, Vec<u8>>,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(HOST).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let documents = Arc::new(documents(&address));
         thread::spawn(move || {
@@ -97,20 +101,14 @@ fn run(dir: &Path, program: &str, arguments: &[&str]) {
 
 /// What is in the slug, unpacked, as one text.
 fn unpacked(app: &FixtureApp) -> String {
-    let dir = app.site.path("unpacked");
-    fs::create_dir(&dir).unwrap();
-    run(
-        &dir,
-        "tar",
-        &["-xzf", app.site.path("slug.tgz").to_str().unwrap()],
-    );
+    let dir = app.unpacked();
     let files = crate::site::files_below(&dir).into_iter();
     let texts =
         files.map(|path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
     texts.map(Result::unwrap_or_default).collect()
 }
 
-/// Builds with a way to the registry on loopback.
+/// Builds with a way to the registry, which is none of the public network's.
 fn allowing(app: &FixtureApp, address: &str, arguments: &[&str]) -> Ran {
     app.build_with(&[("SLUGLINE_NETWORK_ALLOW", address)], arguments)
 }

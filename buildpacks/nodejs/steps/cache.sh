@@ -92,7 +92,7 @@ changed_since_key() {
 module_paths() {
   find . -name node_modules -prune -type d -not -path './.heroku/*' -print
   local name
-  for name in .pnp.cjs .pnp.loader.mjs .yarn/cache .yarn/unplugged .yarn/install-state.gz; do
+  for name in .pnp.cjs .pnp.data.json .pnp.loader.mjs .yarn/cache .yarn/unplugged .yarn/install-state.gz; do
     if [[ -e $name ]]; then echo "./$name"; fi
   done
 }
@@ -143,10 +143,10 @@ save_directories() {
   done <<<"$cache_directories"
 }
 
-# Prints every path below the modules with what tells whether it has changed.
+# Prints every path of the modules with what tells whether it has changed.
 list_modules() {
   module_paths | while IFS= read -r path; do
-    find "$path" -mindepth 1 \( -type d -printf '%p\t/\n' -o -printf '%p\t%T@ %s %l\n' \)
+    find "$path" \( -type d -printf '%p\t/\n' -o -printf '%p\t%T@ %s %l\n' \)
   done | LC_ALL=C sort
 }
 

@@ -73,7 +73,20 @@ prune_dependencies() {
   # bun and Yarn's focus leave what is there; only a new tree has none too many.
   if [[ $manager == bun ]]; then module_paths | tr '\n' '\0' | xargs -0 -r rm -rf; fi
   run_manager install "${command[@]}"
+  remove_unused_archives
   save_pruned /tmp/modules-before
+}
+
+# With Plug'n'Play the packages' archives are what is installed, and Yarn leaves
+# those that nothing loads any more.
+remove_unused_archives() {
+  local archive
+  [[ $manager == berry && -f .pnp.cjs ]] || return 0
+  for archive in .yarn/cache/*.zip; do
+    if [[ -f $archive ]] && ! grep -qsF "/${archive##*/}/" .pnp.cjs .pnp.data.json; then
+      rm "$archive"
+    fi
+  done
 }
 
 # Runs a command, indented; if it fails, has its log explained. $1 is install or
@@ -108,8 +121,10 @@ drop_noise() {
 remove_leftovers() {
   rm -rf .npm/_logs node_modules/.cache node_modules/.yarn-integrity node_modules/.yarn-state.yml
   rm -f .yarn/install-state.gz node_modules/.modules.yaml node_modules/.pnpm-workspace-state*.json
+  # Next.js: what only its next build reads. Data that pages have fetched stays.
+  rm -rf .next/cache/webpack .next/cache/swc .next/trace .config/nextjs-nodejs
   local folder
-  for folder in .npm .yarn/bin .yarn; do
+  for folder in .npm .yarn/bin .yarn .config; do
     if [[ -d $folder ]]; then rmdir --ignore-fail-on-non-empty "$folder"; fi
   done
   if [[ $has_start == no && ! -f server.js && ! -f Procfile ]]; then
