@@ -13,10 +13,10 @@ ask() {
   eval "$facts"
 }
 
-# Makes a directory as an earlier build has kept it under a key. Fails where
-# none has.
+# Makes a directory as an earlier build has kept it under a key, with --copy one
+# that can be moved. Fails where none has.
 restore_snapshot() {
-  tool cache restore "$1" "$2" 2>/dev/null
+  tool cache restore "$@" 2>/dev/null
 }
 
 # Keeps a directory for the app's later builds; this build goes on without.

@@ -65,30 +65,6 @@ impl FixtureApp {
         record["digest"].as_str().unwrap().to_owned()
     }
 
-    /// Builds it once more with what the first build has kept and no network, again with changed
-    /// code, and its twin with nothing kept at all.
-    #[track_caller]
-    pub fn assert_same_again(&self, twin: &Self) {
-        let first = self.digest();
-        let again = self.build_offline();
-        assert_eq!(self.digest(), first, "a second build: {}", again.stderr);
-        fs::write(self.site.path("app/changed.txt"), "1").unwrap();
-        self.build_offline();
-        assert_ne!(self.digest(), first, "changed code");
-        twin.build(&[]).success();
-        assert_eq!(twin.digest(), first, "a build from nothing");
-    }
-
-    /// Unpacks the slug and gives the app's directory of it.
-    pub fn unpacked(&self) -> PathBuf {
-        let dir = self.site.path("unpacked");
-        fs::create_dir(&dir).unwrap();
-        let mut tar = Command::new("tar");
-        tar.arg("-xzf").arg(self.site.path("slug.tgz"));
-        Ran::new(tar.current_dir(&dir).output().unwrap()).success();
-        dir.join("app")
-    }
-
     /// The first answer of the slug's web process.
     pub fn answer(&self) -> (u16, String) {
         let mut run = self.site.command(Path::new(SLUGLINE));
@@ -244,22 +220,6 @@ macro_rules! fixtures {
             fn $name() {
                 let app = $crate::fixture_app::FixtureApp::$make(stringify!($name));
                 insta::assert_snapshot!(stringify!($name), app.account(&[]));
-            }
-        )+
-    };
-}
-
-/// The same, and what is built again is the same slug.
-#[macro_export]
-macro_rules! rebuilt_fixtures {
-    ($make:ident: $($name:ident),+ $(,)?) => {
-        $(
-            #[test]
-            fn $name() {
-                let app = $crate::fixture_app::FixtureApp::$make(stringify!($name));
-                insta::assert_snapshot!(stringify!($name), app.account(&[]));
-                let twin = $crate::fixture_app::FixtureApp::$make(stringify!($name));
-                app.assert_same_again(&twin);
             }
         )+
     };

@@ -170,7 +170,6 @@ fn two_builds_from_nothing_are_the_same() {
         "python_django_static",
         "python_editable",
         "python_native",
-        "nodejs_native",
         "nodejs_no_lockfile",
     ] {
         let [first, second] = [(); 2].map(|()| {

@@ -9,6 +9,7 @@
 )]
 
 mod builds;
+mod built_again;
 mod dynos;
 #[path = "../it/fixture_app.rs"]
 mod fixture_app;

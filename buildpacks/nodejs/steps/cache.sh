@@ -45,7 +45,7 @@ restore_cache() {
   restored=no
   if [[ -z $cache_key ]]; then
     detail "Nothing is kept, since $uncacheable_reason"
-  elif restore_snapshot "$(snapshot_key modules)" /tmp/modules; then
+  elif restore_snapshot "$(snapshot_key modules)" /tmp/modules --copy; then
     move_modules
     detail "- node_modules, of the same $lockfile"
     restored=yes
