@@ -237,8 +237,7 @@ fn no_match(request: &Request, candidates: &[Candidate]) -> Notice {
             nearest(candidates, wanted.as_ref(), 1)
         ))
         .gap()
-        .line("Widen the range, or have the version imported where builds run:")
-        .line("slugline runtime import node VERSION DIRECTORY")
+        .line("Widen the range, or have such a Node.js installed where builds run.")
 }
 
 #[cfg(test)]

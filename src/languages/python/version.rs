@@ -370,9 +370,9 @@ fn unknown(request: &Request, wanted: Option<&Dotted>, candidates: &[Candidate])
         ))
         .gap()
         .line(format!(
-            "Correct {by}, or have the version imported where builds run:"
+            "Correct {by}, or have Python {text} installed where builds run:"
         ))
-        .line(format!("slugline runtime import python {text} DIRECTORY"))
+        .line("below /opt/python, or as a package of the system.")
 }
 
 #[cfg(test)]
