@@ -109,7 +109,13 @@ impl FixtureApp {
             .lines()
             .filter(|line| !is_chance(line))
         {
-            let line = line.split(" in [time]").next().unwrap();
+            // npm says it in minutes, too.
+            let time = if line.trim_start().starts_with("added ") {
+                " in "
+            } else {
+                " in [time]"
+            };
+            let line = line.split(time).next().unwrap();
             // Sizes are those of this machine's Python.
             let line = match line.split_once("Done: ") {
                 Some((before, _)) => format!("{before}Done: [size]"),
