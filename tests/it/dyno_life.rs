@@ -205,7 +205,9 @@ fn layers_and_copies_show_the_same() {
         for number in 0..2 {
             let own = dir.path().join(format!("{how:?}-{number}"));
             std::fs::create_dir(&own).unwrap();
-            let root = sandbox.root_over(&own.join("root"), &base, how, None).unwrap();
+            let root = sandbox
+                .root_over(&own.join("root"), &base, how, None)
+                .unwrap();
             let script = "cat link; ls; echo own > deep/file; echo > new; rm link; cat deep/file";
             let spec = Spec {
                 argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
