@@ -53,8 +53,8 @@ mod tests {
         };
         assert_eq!(
             of(true),
-            "69 <190>1 TIME d.1 app web.1 - - grüße73 <158>1 TIME d.1 heroku router - - grüße71 <45>1 TIME d.1 heroku web.1 - - grüße"
+            "65 <190>1 TIME d.1 app web.1 - - grüße69 <158>1 TIME d.1 heroku router - - grüße67 <45>1 TIME d.1 heroku web.1 - - grüße"
         );
-        assert!(of(false).starts_with("68 <190>1 TIME d.1 app web.1 - grüße\n72 <158>1 "));
+        assert!(of(false).starts_with("64 <190>1 TIME d.1 app web.1 - grüße\n68 <158>1 "));
     }
 }

@@ -214,10 +214,25 @@ fn push_body(app: &Repository<'_>) -> Vec<u8> {
     body
 }
 
+/// Text that a pack hardly makes smaller.
+fn noise(bytes: usize) -> String {
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        char::from(b' ' + (state >> 58) as u8)
+    };
+    (0..bytes).map(|_| next()).collect()
+}
+
 #[test]
 fn a_push_killed_half_way() {
     let site = Site::new();
     let app = site.app("hello", "nodejs_http");
+    // What is small never leaves memory.
+    app.write("noise.txt", &noise(4 << 20));
+    app.commit("Noise");
     let body = push_body(&app);
     let address = site.url().trim_start_matches("http://").to_owned();
     let credentials =
