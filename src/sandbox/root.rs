@@ -394,11 +394,9 @@ impl Root {
         if let Some(own) = &self.own {
             return Disk::Own(own.clone());
         }
-        let dirs = self.writable.iter().map(|name| self.dir.join(name));
-        Disk::Shared(Shared::new(
-            dirs.chain(self.layer.clone()).collect(),
-            limits,
-        ))
+        // All of it: where the server is no root, a build owns what is beside its directories, too.
+        let dirs = std::iter::once(self.dir.clone()).chain(self.layer.clone());
+        Disk::Shared(Shared::new(dirs.collect(), limits))
     }
 
     /// Gives the writable directories to the user that builds run as; needed where we are root.

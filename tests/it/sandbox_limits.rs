@@ -81,6 +81,8 @@ fn disk_fill() {
             "for n in 1 2 3 4 5 6 7 8 9; do head -c 30000000 /dev/zero >/app/$n; sleep 0.5; done; sleep 20; exit 1",
             "mkdir /tmp/closed && cd /tmp/closed && for n in 1 2 3 4 5; do head -c 30000000 /dev/zero >$n; done; chmod 000 .; sleep 20; exit 1",
             "head -c 200000000 /dev/zero >/app/one-file; exit 1",
+            // Beside the directories that are a build's, where a level lets it.
+            "cd /home && touch x || cd /tmp; for n in 1 2 3 4 5; do head -c 30000000 /dev/zero >$n; done; sleep 20; exit 1",
         ] {
             let said = ended_at(
                 *level,
