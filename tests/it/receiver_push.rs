@@ -26,7 +26,7 @@ fn push_options_are_an_allow_list() {
         "{}",
         typo.stderr
     );
-    let many = ["-o", "trace"].repeat(2000);
+    let many = ["-o", "trace"].repeat(10_000);
     let many = push(&site, &dir, &[&many[..], &["main"]].concat()).failure(1);
     assert!(
         many.stderr.contains("ore than 64 push options"),

@@ -344,7 +344,8 @@ fn files_that_git_reads_are_found_whenever_they_come() {
 
 #[test]
 fn known_collisions_are_no_objects() {
-    // Two files with one SHA-1, from "SHA-1 is a Shambles". As objects they have a header before
+    // Two files with one SHA-1, published with "SHA-1 is a Shambles" (Leurent and Peyrin, 2020; these
+    // are the test data of the crate sha1dc). As objects they have a header before
     // them, so that git tells them apart and stores both; a file that collided with its header
     // would be hashed like these.
     let files = [
