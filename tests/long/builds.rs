@@ -21,8 +21,9 @@ fn a_changed_runtime_says_that_what_it_made_is_discarded() {
     let version = version.unwrap().to_owned();
     let older = text.replace(&format!("python {version}\n"), "python 3.1.4\n");
     fs::write(&key, older).unwrap();
-    app.write("more", "");
-    app.commit("More");
+    // What is kept is found by all that it depends on, of which something has to change.
+    app.write("requirements.txt", "# None.\n");
+    app.commit("A comment");
     let said = app.push().success().stderr;
     assert!(said.contains("-----> Discarding cache since:"), "{said}");
     let line = format!("- The Python version changed from 3.1.4 to {version}");
