@@ -151,8 +151,7 @@ fn debian(site: &Site) -> PathBuf {
     made.args(["--quiet", "--variant=minbase"])
         .arg("--include=python3,python3-venv,ca-certificates")
         .args(["--dpkgopt=path-exclude=/usr/share/doc/*", "trixie"])
-        .arg(&tar)
-        .arg("http://deb.debian.org/debian");
+        .arg(&tar);
     let made = made.output().expect("apt-get install mmdebstrap");
     Ran::new(made).success();
     tar
