@@ -15,7 +15,9 @@ use std::str::FromStr;
 
 use crate::digest::Digest;
 
-pub use builtin::{Misspelt, builtin_names, builtin_references, markers_below, misspelt_markers};
+pub use builtin::{
+    Misspelt, builtin_names, builtin_references, builtin_runtimes, markers_below, misspelt_markers,
+};
 pub use stage::{Staged, stage, stage_fetched};
 
 /// Before the names of built-in buildpacks, as Heroku's users write them.

@@ -7,7 +7,7 @@
 //! - the sentence: [`pipeline`], one build from top to bottom
 //! - stages: [`receive`], [`checkout`], [`detect`], [`compile`], [`pack`], [`store`],
 //!   [`dyno`]
-//! - tools: [`fetch`], [`sandbox`], [`tool`]
+//! - tools: [`fetch`], [`runtime`], [`sandbox`], [`tool`]
 //! - vocabulary: [`app`], [`attach`], [`buildpack`], [`config`], [`digest`], [`domain`], [`fault`], [`output`],
 //!   [`procfile`], [`release`], [`slug`], [`stack`]
 
@@ -38,6 +38,7 @@ pub mod procfile;
 pub mod receive;
 pub mod release;
 pub mod router;
+pub mod runtime;
 pub mod sandbox;
 pub mod slug;
 pub mod stack;

@@ -12,6 +12,7 @@ mod packing;
 mod place;
 mod plan;
 mod process_types;
+mod runtimes;
 mod submodules;
 pub use submodules::SubmoduleError;
 mod snapshots;
@@ -32,6 +33,7 @@ pub use packing::Last;
 use packing::{check_size, pack_app};
 pub use plan::plan;
 use process_types::discover;
+pub use runtimes::{RuntimeSupply, import_runtime, obtain_runtime};
 
 use crate::app::Layout;
 use crate::buildpack::{Misspelt, Reference, Staged};
@@ -41,7 +43,7 @@ use crate::compile::cache::{self, Maker, Restored};
 use crate::config::ConfigVars;
 use crate::output::Output;
 use crate::sandbox::{Cancel, Contact, Root, Rules, Sandbox, Watch};
-use crate::slug::{self, SlugRecord, UsedBuildpack};
+use crate::slug::{self, RuntimeTree, SlugRecord, UsedBuildpack};
 use crate::stack::{Stack, StackName};
 use crate::store::Store;
 
@@ -84,6 +86,8 @@ pub struct Build<'a> {
     pub last: Option<Last>,
     /// Other slugs whose members may be the same.
     pub others: Vec<Last>,
+    /// Where it is to be what another build was, the runtimes of that one.
+    pub runtimes: &'a [RuntimeTree],
     /// An empty directory for this build alone; the caller removes it.
     pub scratch: &'a Path,
 }
@@ -96,6 +100,7 @@ pub struct Machine {
     pub stack: StackName,
     /// Where the server itself fetches from in the name of apps.
     pub fetch_from: Arc<Rules>,
+    pub runtimes: RuntimeSupply,
     /// The operator's own variables for builds: mirrors, certificates.
     pub env: ConfigVars,
     pub limits: Limits,
@@ -236,6 +241,7 @@ pub fn build(
         },
         buildpacks: compiled.used,
         runtimes: compiled.report.runtimes,
+        runtime_trees: begun.tools.runtimes().got(),
         packages: compiled.report.packages,
         stack: stack.name.to_string(),
         stack_digest: stack.image.as_ref().map(|image| image.digest),

@@ -68,6 +68,9 @@ pub struct SlugRecord {
     pub buildpacks: Vec<UsedBuildpack>,
     /// Name and version of each language runtime in or under the slug.
     pub runtimes: BTreeMap<String, String>,
+    /// The trees of runtimes that the build took from the server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runtime_trees: Vec<RuntimeTree>,
     /// What the package managers resolved.
     pub packages: Vec<Package>,
     pub stack: String,
@@ -81,6 +84,17 @@ pub struct SlugRecord {
     /// Where it was built, and of which directory of the source.
     #[serde(default, skip_serializing_if = "Layout::is_default")]
     pub layout: Layout,
+}
+
+/// A language runtime as the server gave it to a build.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RuntimeTree {
+    pub name: String,
+    pub version: String,
+    /// Of the tree's paths, modes and contents.
+    pub digest: Digest,
+    /// Where it came from, in words: a source, an import, or the build machine's own.
+    pub origin: String,
 }
 
 /// Where the built tree came from.

@@ -13,11 +13,12 @@ use std::process::{Command, Stdio};
 use std::thread::available_parallelism;
 
 use nix::sys::statfs::{EXT4_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
-use slugline::buildpack::Reference;
+use slugline::buildpack::{Reference, builtin_runtimes};
 use slugline::checkout;
 use slugline::config::ConfigVars;
-use slugline::pipeline::{Limits, Machine};
+use slugline::pipeline::{Limits, Machine, RuntimeSupply};
 use slugline::platform::settings::{self, Settings, stack_of_os_release};
+use slugline::runtime::{Choice, Runtimes};
 use slugline::sandbox::Sandbox;
 
 /// The real binary: the sandbox's helper, and the server.
@@ -148,10 +149,18 @@ pub fn machine() -> Machine {
             env.set(name, CA_BUNDLE).expect("a good name");
         }
     }
+    let dir = Path::new(SLUGLINE).with_file_name("bench-runtimes");
+    let choice = Choice::default();
+    let runtimes = Runtimes::new(&dir, builtin_runtimes(), choice, &settings.stack, None);
+    let runtimes = runtimes.expect("the embedded inventories");
     Machine {
         sandbox: Sandbox::new(SLUGLINE),
         stack: settings.stack.parse().expect("a name"),
         fetch_from: std::sync::Arc::default(),
+        runtimes: RuntimeSupply {
+            runtimes: std::sync::Arc::new(runtimes),
+            fetch_from: std::sync::Arc::default(),
+        },
         env,
         limits: Limits {
             time: settings.build_timeout,

@@ -13,6 +13,10 @@ pub(super) const SHARED: &str = "lib";
 /// its language; `#` begins a comment.
 const MARKERS: &str = "markers";
 
+/// The folder of a built-in buildpack with its runtimes, and what a list of releases ends with.
+const RUNTIMES: &str = "runtimes";
+const RELEASES: &str = ".releases";
+
 /// Most edits between a name that was found and the marker that was meant.
 const EDITS: usize = 2;
 
@@ -46,6 +50,28 @@ fn markers() -> Vec<(&'static str, &'static str)> {
     let of = |name: &'static str| {
         let markers = lines(&format!("{name}/{MARKERS}")).unwrap_or_default();
         markers.into_iter().map(move |marker| (marker, name))
+    };
+    builtin_names().into_iter().flat_map(of).collect()
+}
+
+/// The runtimes that built-in buildpacks build with: what tells how one is had, and its releases.
+/// `runtime` knows the form of both.
+pub fn builtin_runtimes() -> Vec<(&'static str, &'static str)> {
+    let text = |path: String| BUILTIN.get_file(path)?.contents_utf8();
+    let of = |name: &str| -> Vec<(&'static str, &'static str)> {
+        let dir = BUILTIN.get_dir(format!("{name}/{RUNTIMES}"));
+        let files = dir.into_iter().flat_map(Dir::files);
+        let recipes = files.filter_map(|file| {
+            let path = file.path().to_str()?.strip_suffix(".toml")?;
+            let is_recipe = !path.ends_with(RELEASES);
+            is_recipe.then(|| {
+                Some((
+                    file.contents_utf8()?,
+                    text(format!("{path}{RELEASES}.toml"))?,
+                ))
+            })?
+        });
+        recipes.collect()
     };
     builtin_names().into_iter().flat_map(of).collect()
 }

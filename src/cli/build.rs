@@ -20,7 +20,9 @@ use crate::config::{ConfigVars, parse_assignment};
 use crate::failure::explain;
 use crate::output::{Output, human_size};
 use crate::pipeline::{self, Built, Source};
+use crate::platform::data::RUNTIMES;
 use crate::sandbox::{Cancel, Watch, own_mounts, remove_tree};
+use crate::slug::RuntimeTree;
 use crate::stack::StackName;
 use crate::store::Store;
 
@@ -61,6 +63,9 @@ pub struct Args {
     /// Keep the build cache here between builds.
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+    /// Where a build is repeated, the runtimes that it had.
+    #[arg(skip)]
+    pub runtimes: Vec<RuntimeTree>,
 }
 
 /// Runs the command.
@@ -102,9 +107,10 @@ pub(super) fn build(args: &Args, earlier: &Path) -> Result<(Built, PathBuf)> {
         });
     }
     let settings = machine::settings(None, [])?;
-    let machine = machine::machine(&settings, machine::Whose::Own)?;
     let config = read_config(&args.env, args.env_file.as_deref())?;
     let work = Work::create()?;
+    let runtimes = runtimes_dir(&Environment::read(), work.path());
+    let machine = machine::machine(&settings, machine::Whose::Own, &runtimes)?;
     machine.sandbox.probe(work.path())?;
     let store = Store::open(&work.path().join("store"))?;
     let source = find_source(&args.source, earlier, work.path(), &cancel)?;
@@ -135,6 +141,7 @@ pub(super) fn build(args: &Args, earlier: &Path) -> Result<(Built, PathBuf)> {
             manifest_digest: None,
         }),
         others: Vec::new(),
+        runtimes: &args.runtimes,
         scratch: &scratch,
     };
     let watch = Watch {
@@ -145,6 +152,14 @@ pub(super) fn build(args: &Args, earlier: &Path) -> Result<(Built, PathBuf)> {
     let built = pipeline::build(job, &machine, &store, &watch, &mut Output::new(&mut stderr))?;
     let output = deliver(&built, &store, &args.output)?;
     Ok((built, output))
+}
+
+/// Where language runtimes are kept: in the data directory, where that can be made; else they are
+/// had anew for each build.
+fn runtimes_dir(environment: &Environment, work: &Path) -> PathBuf {
+    let kept = environment.data_dir().ok().map(|dir| dir.join(RUNTIMES));
+    let kept = kept.filter(|dir| fs::create_dir_all(dir).is_ok());
+    kept.unwrap_or_else(|| work.join(RUNTIMES))
 }
 
 /// The directory of this command, removed at its end.

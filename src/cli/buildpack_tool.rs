@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 
 use super::language_tool::{self, Language};
+use super::runtime_tool::{self, RuntimeCommand};
 use crate::checkout;
 use crate::sandbox::TOOL_DIR;
 use crate::tool::{self, Answer, Key, Request, SOCKET};
@@ -25,6 +26,9 @@ enum Command {
     /// Keep directories for the app's later builds
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Have a language's runtime
+    #[command(subcommand)]
+    Runtime(RuntimeCommand),
     #[command(flatten)]
     Language(Language),
 }
@@ -77,11 +81,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.command {
         Command::Cache(CacheCommand::Save(args)) => save(args),
         Command::Cache(CacheCommand::Restore(args)) => restore(args),
+        Command::Runtime(command) => runtime_tool::run(command),
         Command::Language(language) => language_tool::run(language),
     }
 }
 
-fn socket() -> PathBuf {
+pub(super) fn socket() -> PathBuf {
     Path::new(TOOL_DIR).join(SOCKET)
 }
 
@@ -144,7 +149,7 @@ fn restore(args: &RestoreArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn refused(answer: Answer) -> ToolError {
+pub(super) fn refused(answer: Answer) -> ToolError {
     let message = match answer {
         Answer::Refused { message } => message,
         other => format!("it answered {other:?}"),
@@ -153,7 +158,7 @@ fn refused(answer: Answer) -> ToolError {
 }
 
 /// Copies a tree with its modes and times; where the file system can share blocks, it does.
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir(to).with_context(|| to.display().to_string())?;
     for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
         let entry = entry.with_context(|| from.display().to_string())?;

@@ -62,7 +62,7 @@ fn stack() -> Result<String> {
 
 fn sandbox() -> Result<String> {
     let work = Work::create()?;
-    let sandbox = machine::machine(&machine::settings(None, [])?, machine::Whose::Own)?.sandbox;
+    let sandbox = machine::build_sandbox(&machine::settings(None, [])?)?;
     sandbox.probe_for_builds(work.path())?;
     sandbox.prepare_disks(work.path())?;
     let mut text = sandbox.level()?.to_string();
@@ -74,7 +74,7 @@ fn sandbox() -> Result<String> {
 
 /// What becomes of attacks, for any level: an operator may be about to choose another.
 fn attacks() -> Result<String> {
-    let sandbox = machine::machine(&machine::settings(None, [])?, machine::Whose::Own)?.sandbox;
+    let sandbox = machine::build_sandbox(&machine::settings(None, [])?)?;
     let mut text = format!("what becomes of an attack\n           {:<48}", "at level");
     text.push_str("1         2         3");
     for attack in sandbox.attacks() {

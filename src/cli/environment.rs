@@ -52,6 +52,11 @@ pub(super) fn port() -> Option<String> {
     text_of("PORT")
 }
 
+/// The home directory of whoever runs this.
+pub(super) fn home() -> Option<PathBuf> {
+    text_of("HOME").map(PathBuf::from)
+}
+
 /// What the server logs, in `tracing`'s words: `info`, `slugline=debug`.
 pub(super) fn log_filter() -> String {
     text_of("SLUGLINE_LOG").unwrap_or_else(|| "info".to_owned())

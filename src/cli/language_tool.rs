@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use clap::{Subcommand, builder::PossibleValuesParser};
 
 use super::print::{print, remark};
+use super::runtime_tool;
 use crate::languages::python::Fingerprint;
 use crate::languages::{Candidate, Facts, Notice, Outcome, node, python};
 use crate::platform::clock;
@@ -40,9 +41,9 @@ pub enum Python {
         /// The version of the app's last build
         #[arg(long, default_value = "")]
         last: String,
-        /// The Pythons there are, each as VERSION=ORIGIN, the preferred first
-        #[arg(value_parser = candidate)]
-        candidates: Vec<Candidate>,
+        /// Only choose, and fetch nothing
+        #[arg(long)]
+        plan: bool,
     },
     /// What the installed dependencies depend on
     Fingerprint {
@@ -75,9 +76,9 @@ pub enum Node {
         /// Let ranges reach beyond the long-term line
         #[arg(long)]
         wide: bool,
-        /// The ones there are, each as VERSION=ORIGIN, the preferred first
-        #[arg(value_parser = candidate)]
-        candidates: Vec<Candidate>,
+        /// Only choose, and fetch nothing
+        #[arg(long)]
+        plan: bool,
     },
     /// What the installed modules depend on
     Fingerprint {
@@ -97,20 +98,6 @@ pub enum Node {
         #[arg(long)]
         script: Option<String>,
     },
-}
-
-fn candidate(text: &str) -> Result<Candidate, String> {
-    let (version, origin) = text.split_once('=').unwrap_or((text, ""));
-    // An end of life may follow the version: 3.10.13@2026-10-31.
-    let (version, end) = match version.split_once('@') {
-        Some((version, end)) => (version, Some(end.to_owned())),
-        None => (version, None),
-    };
-    Ok(Candidate {
-        version: version.parse().map_err(|error| format!("{error}"))?,
-        end_of_life: end,
-        origin: origin.to_owned(),
-    })
 }
 
 /// Answers one question.
@@ -162,6 +149,56 @@ impl Answer {
     }
 }
 
+/// What a language chose of the runtimes there are.
+struct Choice {
+    version: String,
+    facts: Facts,
+    warnings: Vec<Notice>,
+}
+
+/// Chooses among all that can be had and has it; where that cannot be had now, chooses among what is
+/// here. Adds to the facts where the tree is, where it came from, and what went wrong before.
+fn had(
+    runtime: &str,
+    only_plan: bool,
+    choose: impl Fn(&[Candidate]) -> Outcome<Choice>,
+) -> Result<Outcome<Answer>> {
+    let mut notes = Vec::new();
+    for here in [false, true] {
+        let mut choice = match choose(&runtime_tool::candidates(runtime, here)?) {
+            Ok(choice) => choice,
+            Err(notice) => return Ok(Err(with_notes(notice, &notes))),
+        };
+        if only_plan {
+            return Ok(Ok(Answer::facts(&choice.facts, choice.warnings)));
+        }
+        match runtime_tool::get(runtime, &choice.version, here)? {
+            Ok(got) => {
+                notes.extend(got.notes);
+                let facts = &mut choice.facts;
+                facts.set("runtime_path", got.path);
+                facts.set("runtime_origin", got.origin);
+                facts.set("runtime_notes", notes.join("\n"));
+                return Ok(Ok(Answer::facts(facts, choice.warnings)));
+            }
+            Err(reason) => notes.push(reason),
+        }
+    }
+    let notice = Notice::new(format!("Error: Unable to install the runtime ({runtime})."));
+    Ok(Err(with_notes(notice, &notes).gap().line(
+        "Push again. An operator sees what there is with:  slugline runtime list",
+    )))
+}
+
+/// A notice, with what went wrong before it.
+fn with_notes(notice: Notice, notes: &[String]) -> Notice {
+    let add = |notice: Notice, note: &String| notice.line(format!("Before that: {note}"));
+    if notes.is_empty() {
+        return notice;
+    }
+    notes.iter().fold(notice.gap(), add)
+}
+
 fn python_answer(question: &Python, app: &Path) -> Result<Outcome<Answer>> {
     Ok(match question {
         Python::Plan => python::plan(app).map(|plan| Answer::facts(&plan.facts(), plan.warnings)),
@@ -169,15 +206,21 @@ fn python_answer(question: &Python, app: &Path) -> Result<Outcome<Answer>> {
             wanted,
             by,
             last,
-            candidates,
+            plan,
         } => {
             let request = (!wanted.is_empty()).then(|| python::Request {
                 text: wanted.clone(),
                 by: by.clone(),
             });
             let last = (!last.is_empty()).then_some(last.as_str());
-            python::choose(request.as_ref(), last, candidates, &today())
-                .map(|chosen| Answer::facts(&chosen.facts(), chosen.warnings))
+            had("python", *plan, |candidates| {
+                let chosen = python::choose(request.as_ref(), last, candidates, &today())?;
+                Ok(Choice {
+                    version: chosen.candidate.version.to_string(),
+                    facts: chosen.facts(),
+                    warnings: chosen.warnings,
+                })
+            })?
         }
         Python::Fingerprint { manager } => {
             python::fingerprint(app, python_manager(manager)).map(|found| fingerprint(&found))
@@ -201,10 +244,18 @@ fn python_answer(question: &Python, app: &Path) -> Result<Outcome<Answer>> {
 fn node_answer(question: &Node, app: &Path) -> Result<Outcome<Answer>> {
     Ok(match question {
         Node::Plan => node::plan(app).map(|plan| Answer::facts(&plan.facts(), plan.warnings)),
-        Node::Choose { wide, candidates } => node::plan(app).and_then(|plan| {
-            node::choose(plan.request.as_ref(), candidates, *wide, &today())
-                .map(|chosen| Answer::facts(&chosen.facts(), chosen.warnings))
-        }),
+        Node::Choose { wide, plan } => match node::plan(app) {
+            Ok(asked) => had("node", *plan, |candidates| {
+                let request = asked.request.as_ref();
+                let chosen = node::choose(request, candidates, *wide, &today())?;
+                Ok(Choice {
+                    version: chosen.candidate.version.to_string(),
+                    facts: chosen.facts(),
+                    warnings: chosen.warnings,
+                })
+            })?,
+            Err(notice) => Err(notice),
+        },
         Node::Fingerprint { manager, lockfile } => {
             node::fingerprint(app, node_manager(manager), lockfile).map(|found| fingerprint(&found))
         }

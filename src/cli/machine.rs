@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::environment;
+use crate::buildpack::builtin_runtimes;
 use crate::checkout;
 use crate::config::ConfigVars;
-use crate::pipeline::{Limits, Machine};
+use crate::pipeline::{Limits, Machine, RuntimeSupply};
 use crate::platform::dynos::{self, DEFAULT_SIZE, Size, Sizes};
 use crate::platform::settings::{self, Settings, stack_of_os_release};
+use crate::runtime::Runtimes;
 use crate::sandbox::{
     Isolation, Limits as BuildLimits, Network, PROXY_PORT, Policy, Rules, Sandbox, Upstream,
 };
@@ -66,12 +69,25 @@ pub(super) fn settings(
     )?)
 }
 
-/// The machine that builds run on.
-pub(super) fn machine(settings: &Settings, whose: Whose) -> Result<Machine> {
+/// The settings of the server that has a data directory.
+pub(super) fn settings_of(data: &Path) -> Result<Settings> {
+    let path = data.join(settings::FILE_NAME);
+    let file = match fs::read_to_string(&path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    };
+    settings(file.as_deref(), [])
+}
+
+/// The machine that builds run on; `runtimes` is where language runtimes are kept, unless the
+/// settings say otherwise.
+pub(super) fn machine(settings: &Settings, whose: Whose, runtimes: &Path) -> Result<Machine> {
     Ok(Machine {
-        sandbox: sandbox().with(policy(settings)?),
+        sandbox: build_sandbox(settings)?,
         stack: settings.stack.parse()?,
         fetch_from: fetch_from(settings, whose)?,
+        runtimes: runtime_supply(settings, runtimes)?,
         env: build_env(settings)?,
         limits: Limits {
             time: settings.build_timeout,
@@ -79,6 +95,21 @@ pub(super) fn machine(settings: &Settings, whose: Whose) -> Result<Machine> {
             slug_warning_bytes: settings.slug_warning_bytes,
             checkout: checkout::Limits::default(),
         },
+    })
+}
+
+/// The language runtimes of this machine.
+pub(super) fn runtime_supply(settings: &Settings, dir: &Path) -> Result<RuntimeSupply> {
+    let runtimes = Runtimes::new(
+        settings.runtime_dir.as_deref().unwrap_or(dir),
+        builtin_runtimes(),
+        settings.runtimes.clone(),
+        &settings.stack,
+        environment::home().as_deref(),
+    )?;
+    Ok(RuntimeSupply {
+        runtimes: Arc::new(runtimes),
+        fetch_from: fetch_from(settings, Whose::Own)?,
     })
 }
 
@@ -161,6 +192,11 @@ fn fetch_from(settings: &Settings, whose: Whose) -> Result<Arc<Rules>> {
 /// The sandbox whose helper is this very binary, even after its file was replaced.
 pub(super) fn sandbox() -> Sandbox {
     Sandbox::new("/proc/self/exe")
+}
+
+/// The sandbox of builds.
+pub(super) fn build_sandbox(settings: &Settings) -> Result<Sandbox> {
+    Ok(sandbox().with(policy(settings)?))
 }
 
 fn policy(settings: &Settings) -> Result<Policy> {

@@ -35,6 +35,8 @@ mod releases;
 mod report;
 mod rollback;
 pub mod run;
+pub mod runtime;
+mod runtime_tool;
 mod serve;
 mod server_url;
 pub mod slug;
@@ -124,6 +126,8 @@ enum Command {
     Pins(pins::Args),
     /// Import, list and remove the root file systems that apps are built on
     Stack(stack::Args),
+    /// List, fetch, import and remove language runtimes
+    Runtime(runtime::Args),
     /// Show the way from a push to a running app
     Demo(demo::Args),
     /// Check what this machine lacks for builds
@@ -157,6 +161,7 @@ impl Command {
             Self::Slug(args) => slug::run(args),
             Self::Pins(args) => pins::run(args, &environment()),
             Self::Stack(args) => stack::run(args, &environment()),
+            Self::Runtime(args) => runtime::run(args, &environment()),
             Self::Demo(args) => demo::run(args),
             Self::Doctor(args) => doctor::run(args),
         }
@@ -284,6 +289,13 @@ mod tests {
             "stack list --json",
             "stack:import small rootfs.tar",
             "stack remove small",
+            "runtime",
+            "runtime list python --json",
+            "runtime:fetch node 22",
+            "runtime import python 3.13 /opt/python/3.13",
+            "runtime gc --grace-hours 1",
+            "runtime update node --out node.releases.toml",
+            "buildpack-tool runtime get python 3.13.0",
             "token",
             "ps",
             "ps -a hello --json",

@@ -20,7 +20,7 @@ use crate::drain;
 use crate::failure::explain;
 use crate::http::tls::Certificate;
 use crate::http::{Limits, Server, serve};
-use crate::platform::data::{ADMIN_TOKEN, DataDir, SETTINGS};
+use crate::platform::data::{ADMIN_TOKEN, DataDir, RUNTIMES, SETTINGS};
 use crate::platform::image::StackLayer;
 use crate::platform::running::Web;
 use crate::platform::settings::{LogFormat, PublicUrl, RouterSettings, Settings};
@@ -143,7 +143,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         None => None,
     };
     start_log(settings.log_format);
-    let machine = machine::machine(&settings, machine::Whose::Apps)?;
+    let machine = machine::machine(&settings, machine::Whose::Apps, &data.path().join(RUNTIMES))?;
     machine.sandbox.probe_for_builds(&data.scratch())?;
     machine.sandbox.prepare_disks(&data.scratch())?;
     let make = || {

@@ -7,6 +7,7 @@
 mod build;
 mod command;
 mod platform;
+mod runtime;
 mod source;
 
 use crate::output::{Blame, Failure};
@@ -17,6 +18,7 @@ pub fn explain(error: &anyhow::Error) -> Failure {
         build::explain(cause)
             .or_else(|| source::explain(cause))
             .or_else(|| platform::explain(cause))
+            .or_else(|| runtime::explain(cause))
             .or_else(|| command::explain(cause))
     });
     known.unwrap_or_else(|| internal(error))

@@ -7,6 +7,7 @@ use super::declared::Declared;
 use super::obtain::Supply;
 use super::place::Place;
 use super::process_types::read_procfile;
+use super::runtimes::BuildRuntimes;
 use super::tools::Tools;
 use super::{Build, Machine, Phases};
 use crate::checkout::{self, Checkout, Directory};
@@ -57,7 +58,17 @@ pub(super) fn begin(
     out.step(&format!("{doing} on the {} stack", stack.name))?;
     let (level, network) = (machine.sandbox.level()?, machine.sandbox.network()?);
     out.detail(&format!("Isolation: {level}, network: {network}"))?;
-    let tools = Tools::new(&machine.sandbox, &mut root, job.scratch, job.cache, stack)?;
+    let trees = machine.runtimes.runtimes.trees();
+    let trees = trees.context("preparing the runtimes")?;
+    let runtimes = BuildRuntimes::new(machine, stack, &watch.cancel, job.runtimes);
+    let tools = Tools::new(
+        &machine.sandbox,
+        &mut root,
+        job.scratch,
+        job.cache,
+        stack,
+        (runtimes, trees),
+    )?;
     let place = Place::new(&job.layout, &root);
     let Directory { checkout, changed } = phases.time("checkout", || {
         let stop = watch.cancel.flag();

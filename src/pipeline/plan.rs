@@ -33,6 +33,7 @@ pub fn plan(job: Build<'_>, machine: &Machine, watch: &Watch, out: &mut Output<'
             .context("restoring the build cache")?;
     }
     root.hand_over_renewed()?;
+    let _answering = begun.tools.start(root, &begun.place.host)?;
     let compiler = begun.asking(machine, watch).compiler();
     for one in chosen {
         // A later one may need what an earlier one would have made, so its answer is not asked for.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use super::runtimes::{self, BuildRuntimes};
 use super::snapshots::Snapshots;
 use crate::sandbox::{Root, Sandbox, TOOL_DIR};
 use crate::stack::Stack;
@@ -17,6 +18,7 @@ use crate::tool::{Answer, Request, Server};
 pub(super) struct Tools {
     dir: PathBuf,
     snapshots: Arc<Snapshots>,
+    runtimes: Arc<BuildRuntimes>,
 }
 
 impl Tools {
@@ -28,24 +30,26 @@ impl Tools {
         scratch: &Path,
         kept: Option<&Path>,
         stack: &Stack,
+        (runtimes, trees): (BuildRuntimes, PathBuf),
     ) -> Result<Self> {
         let dir = scratch.join("tool");
         let snapshots =
             kept.map_or_else(|| scratch.join("snapshots"), |kept| kept.join("snapshots"));
         let snapshots =
             Snapshots::open(&snapshots, stack.key()).context("opening the snapshots")?;
-        let shown = show(sandbox, &dir, stack, snapshots.trees());
+        let shown = show(sandbox, &dir, stack, [snapshots.trees(), trees]);
         root.show_tools(&dir, &shown.context("preparing the build's tools")?)?;
         Ok(Self {
             dir,
             snapshots: Arc::new(snapshots),
+            runtimes: Arc::new(runtimes),
         })
     }
 
     /// Answers from now on, until what it gives is dropped. In `build_dir`, a directory of the root
     /// as the server sees it, snapshots can be shown without being copied.
     pub fn start(&self, root: &Root, build_dir: &Path) -> Result<Server> {
-        let own = self.snapshots.clone();
+        let (own, runtimes) = (self.snapshots.clone(), self.runtimes.clone());
         let (overlays, build_dir) = (root.overlays().clone(), build_dir.to_owned());
         let handler = move |request, body: &mut dyn Read| match request {
             Request::CacheRestore { key, over } => {
@@ -68,8 +72,19 @@ impl Tools {
                 }
             }
             Request::CacheSave { key } => own.save(&key, body),
+            Request::RuntimeList { name, here } => runtimes.list(&name, here),
+            Request::RuntimeGet {
+                name,
+                release,
+                here,
+            } => runtimes.get(&name, &release, here),
         };
         Server::start(&self.dir, Arc::new(handler)).context("listening for the build")
+    }
+
+    /// The runtimes that the build has asked for.
+    pub fn runtimes(&self) -> &BuildRuntimes {
+        &self.runtimes
     }
 }
 
@@ -96,9 +111,10 @@ fn show(
     sandbox: &Sandbox,
     dir: &Path,
     stack: &Stack,
-    trees: PathBuf,
+    trees: [PathBuf; 2],
 ) -> io::Result<Vec<(PathBuf, String)>> {
-    for name in ["", "bin", "lib", SNAPSHOTS] {
+    let inside = [SNAPSHOTS, runtimes::INSIDE];
+    for name in ["", "bin", "lib"].into_iter().chain(inside) {
         let made = dir.join(name);
         fs::create_dir(&made)?;
         fs::set_permissions(&made, Permissions::from_mode(0o755))?;
@@ -112,7 +128,10 @@ fn show(
         let name = path.file_name()?.to_str()?;
         name.starts_with("ld-").then(|| name.to_owned())
     });
-    let mut shown = vec![(trees, SNAPSHOTS.to_owned())];
+    let mut shown = trees
+        .into_iter()
+        .zip(inside.map(str::to_owned))
+        .collect::<Vec<_>>();
     let Some(loader) = loader else {
         // On the host's own stack, or without libraries, it runs as it is.
         fs::write(dir.join("bin/slugline"), "")?;

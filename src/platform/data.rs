@@ -32,10 +32,12 @@ pub struct DataDir {
 pub const ADMIN_TOKEN: &str = "admin-token";
 /// The directory of imported stacks.
 pub const STACKS: &str = "stacks";
+/// The directory of language runtimes.
+pub const RUNTIMES: &str = "runtimes";
 /// The file with the server's options.
 pub const SETTINGS: &str = "slugline.yml";
 
-const DIRECTORIES: [&str; 11] = [
+const DIRECTORIES: [&str; 12] = [
     "repositories",
     "slugs",
     "caches",
@@ -43,6 +45,7 @@ const DIRECTORIES: [&str; 11] = [
     "logs",
     "sources",
     STACKS,
+    RUNTIMES,
     "scratch",
     "app-logs",
     "dynos",

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use super::{Answer, Chunks, Error, LINE_LIMIT_BYTES, Request, VERSION, Versioned};
+use super::{ANSWER_LIMIT_BYTES, Answer, Chunks, Error, Request, VERSION, Versioned};
 
 /// Writes what a request carries.
 pub type Files<'a> = dyn Fn(&mut dyn Write) -> io::Result<()> + 'a;
@@ -37,7 +37,7 @@ pub fn call(socket: &Path, request: Request, files: Option<&Files>) -> Result<An
         _ => {}
     }
     let mut line = String::new();
-    let mut reader = BufReader::new(&stream).take(LINE_LIMIT_BYTES);
+    let mut reader = BufReader::new(&stream).take(ANSWER_LIMIT_BYTES);
     reader.read_line(&mut line).map_err(Error::Io)?;
     let answer: Versioned<Answer> = serde_json::from_str(&line).map_err(|error| Error::Answer {
         reason: error.to_string(),

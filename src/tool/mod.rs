@@ -28,8 +28,10 @@ pub const VERSION: u32 = 1;
 /// The socket's name in the directory that builds see.
 pub const SOCKET: &str = "tool.sock";
 
-/// Longest line, its end included.
+/// Longest line of a request, its end included.
 pub const LINE_LIMIT_BYTES: u64 = 16 << 10;
+/// The same of an answer, which may list hundreds of versions.
+const ANSWER_LIMIT_BYTES: u64 = 1 << 20;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,19 @@ pub enum Request {
     },
     /// Keep the tree that follows, a tar, under a key.
     CacheSave { key: Key },
+    /// Which versions of a runtime there are; `here` leaves out what would have to be fetched.
+    RuntimeList {
+        name: String,
+        #[serde(default)]
+        here: bool,
+    },
+    /// A runtime's tree; `here` as above.
+    RuntimeGet {
+        name: String,
+        release: String,
+        #[serde(default)]
+        here: bool,
+    },
 }
 
 /// What is answered.
@@ -58,8 +73,30 @@ pub enum Answer {
     Missing,
     /// The tree is kept.
     Saved { digest: Digest },
+    /// The versions there are, the preferred way to each first.
+    Runtimes { offers: Vec<Offer> },
+    /// A runtime's tree is at the path, inside, and is not to be changed.
+    Runtime {
+        path: String,
+        origin: String,
+        /// What went wrong before, where another way was taken.
+        notes: Vec<String>,
+    },
+    /// This runtime cannot be had now; another one may.
+    Unavailable { message: String },
     /// It cannot be done; the words are for a person.
     Refused { message: String },
+}
+
+/// A version of a runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    pub version: String,
+    /// The day from which its makers mend nothing more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_of_life: Option<String>,
+    /// Where it would come from, in words.
+    pub origin: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -17,6 +18,19 @@ pub const SLUGLINE: &str = env!("CARGO_BIN_EXE_slugline");
 
 /// A commit's dates: part of its id.
 const DATE: &str = "2026-01-01T00:00:00Z";
+
+/// Where language runtimes are kept for all tests. Node.js comes from npm; of Python there is what this
+/// machine has, wherever else it could be fetched from.
+pub fn runtimes() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("runtimes");
+        let list = dir.join("inventory/python.releases.toml");
+        fs::create_dir_all(list.parent().unwrap()).unwrap();
+        fs::write(list, "").unwrap();
+        dir
+    })
+}
 
 /// The folder of a fixture app.
 pub fn fixture(name: &str) -> PathBuf {
@@ -111,7 +125,10 @@ impl Site {
             server
                 .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
                 .arg(self.path("slugline"))
-                .env("HOME", self.data());
+                .env("HOME", self.data())
+                // Where the tests' runtimes lie he may not look either.
+                .env_remove("SLUGLINE_RUNTIME_DIR")
+                .env("SLUGLINE_RUNTIME_OFFLINE", "true");
             server
         } else {
             self.command(Path::new(SLUGLINE))
@@ -254,6 +271,7 @@ impl Site {
             .env("GIT_COMMITTER_EMAIL", "ada@example.com")
             .env("GIT_COMMITTER_DATE", DATE)
             .env("SLUGLINE_DATA", self.data())
+            .env("SLUGLINE_RUNTIME_DIR", runtimes())
             .current_dir(self.dir.path());
         if !self.url.is_empty() {
             command.env("SLUGLINE_URL", &self.url);

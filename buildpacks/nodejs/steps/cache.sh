@@ -6,7 +6,7 @@
 # the app runs, so that a cold build and a warm one go on from the same bytes.
 
 # Raise it when this buildpack installs something else for the same input.
-layout_version=2
+layout_version=3
 
 # Sets cache_key, one "name value" a line; empty when nothing may be kept.
 compute_cache_key() {
@@ -26,7 +26,7 @@ compute_cache_key() {
     if [[ -f $file ]]; then printf '%s=%s\0' "${file##*/}" "$(<"$file")"; fi
   done | sha256sum | cut -d ' ' -f 1)
   cache_key="stack ${STACK:-unknown}
-node $(uname -m) $node_version
+node $(uname -m) $node_version ${runtime_path##*/}
 manager $manager $manager_version
 modules $fingerprint
 config $config
@@ -78,7 +78,10 @@ changed_since_key() {
     [[ $cached_value == "$value" ]] && continue
     case $name in
       stack) echo "The stack changed from $cached_value to $value" ;;
-      node) echo "Node.js changed from ${cached_value#* } to ${value#* }" ;;
+      node)
+        local before=${cached_value#* } now=${value#* }
+        echo "Node.js changed from ${before%% *} to ${now%% *}, from $runtime_origin"
+        ;;
       manager) echo "The package manager changed from $cached_value to $value" ;;
       modules) echo "What $lockfile or package.json installs changed" ;;
       config) echo "The config vars changed" ;;

@@ -36,35 +36,43 @@ set_build_environment() {
   # npm keeps a lockfile inside node_modules; without this, the address of the
   # mirror that happened to serve a package would be part of the slug.
   export npm_config_omit_lockfile_registry_resolved=true
-  # Native modules need Node's headers: the host's, else a copy outside the slug.
-  # What they compile must not name a folder or a moment.
-  local host_prefix
-  host_prefix=$(dirname "$(dirname "$(readlink -f "$node_exe")")")
-  if [[ -f $host_prefix/include/node/node.h ]]; then
-    export npm_config_nodedir=$host_prefix
+  # What native modules compile must not name a folder or a moment.
+  export SOURCE_DATE_EPOCH=315532800
+  export PATH=$PATH:$build_dir/node_modules/.bin
+}
+
+# Native modules need Node's headers, which stay outside the slug: those of its tree,
+# else a copy.
+set_headers() {
+  if [[ -f $runtime_path/include/node/node.h ]]; then
+    export npm_config_nodedir=$runtime_path
   else
     export npm_config_devdir=$cache_dir/node-gyp
   fi
-  export SOURCE_DATE_EPOCH=315532800
-  export PATH=$PATH:$build_dir/node_modules/.bin
 }
 
 write_profile() {
   mkdir -p .profile.d
   cp "$buildpack_dir/profile/nodejs.sh" .profile.d/nodejs.sh
+  if [[ -d .heroku/node/lib/machine ]]; then
+    cat "$buildpack_dir/profile/libraries.sh" >>.profile.d/nodejs.sh
+  fi
   write_web_concurrency
 }
 
 write_export() {
   # PATH is expanded by the shell that sources the file.
   # shellcheck disable=SC2016
-  printf 'export PATH="$PATH":%q\n' "$build_dir/node_modules/.bin" >"$buildpack_dir/export"
+  {
+    printf 'export PATH=%q:"$PATH":%q\n' "$build_dir/.heroku/node/bin" "$build_dir/node_modules/.bin"
+    if [[ -n ${LD_LIBRARY_PATH:-} ]]; then printf 'export LD_LIBRARY_PATH=%q\n' "$LD_LIBRARY_PATH"; fi
+  } >"$buildpack_dir/export"
 }
 
 # Leaves what bin/report prints.
 write_report() {
   {
-    printf 'runtimes:\n  node: "%s"\n' "${node_version#v}"
+    printf 'runtimes:\n  node: "%s"\n' "$node_version"
     printf '  %s: "%s"\n' "${manager/berry/yarn}" "$manager_version"
     # A config var may have Node load a file of the app.
     NODE_OPTIONS='' "$node_exe" "$steps_dir/packages.js"

@@ -1,20 +1,7 @@
 # shellcheck shell=bash
 # bin/compile sources this file: it shares the variables of the other steps.
 # shellcheck disable=SC2034,SC2154
-# What package.json and the lockfiles ask for, and the Node.js that this
-# machine has.
-
-# Sets node_exe and npm_cli, the host's.
-find_node() {
-  node_exe=$(command -v node || true)
-  npm_cli=$(command -v npm || true)
-  if [[ -z $node_exe || -z $npm_cli ]]; then
-    fail "Node.js and npm were not found on this machine." \
-      "" "Found: node at ${node_exe:-no path}, npm at ${npm_cli:-no path}." \
-      "" "Install both where builds run:" \
-      "apt-get install nodejs npm"
-  fi
-}
+# What package.json and the lockfiles ask for, and the Node.js that the app gets.
 
 # Sets manager, manager_title, manager_wanted, manager_by, lockfile, yarn_path,
 # node_wanted, node_by, has_dependencies, has_start, scripts, cache_directories.
@@ -26,13 +13,29 @@ has_script() {
   [[ $scripts == *" $1 "* ]]
 }
 
-# Sets node_version and npm_version.
+# Sets node_version and runtime_path, where its tree is; told to plan, it only chooses.
 choose_node() {
-  local wide=() line
-  if [[ $(config_var "$env_dir" NODEJS_ALLOW_WIDE_RANGE) == true ]]; then wide=(--wide); fi
-  node_version=$("$node_exe" --version)
+  local what=$1 flags=() line
+  if [[ $what == plan ]]; then flags=(--plan); fi
+  if [[ $(config_var "$env_dir" NODEJS_ALLOW_WIDE_RANGE) == true ]]; then flags+=(--wide); fi
+  ask node choose "${flags[@]}"
+  while IFS= read -r line; do
+    if [[ -n $line ]]; then detail "$line"; fi
+  done <<<"$node_details
+${runtime_notes:-}"
+}
+
+# Copies the Node.js into the slug, with its npm and without its headers; sets node_exe, npm_cli and
+# npm_version.
+install_node() {
+  local into=$build_dir/.heroku/node
+  rm -rf "$into"
+  mkdir -p "$into"
+  cp -a "$runtime_path/bin" "$runtime_path/lib" "$into/"
+  export PATH=$into/bin:$PATH
+  # A Node.js of the build machine brings the libraries that it needs there.
+  if [[ -d $into/lib/machine ]]; then export LD_LIBRARY_PATH=$into/lib/machine; fi
+  node_exe=$into/bin/node npm_cli=$into/bin/npm
   npm_version=$("$npm_cli" --version)
-  ask node choose "${wide[@]}" "${node_version#v}=$node_exe"
-  while IFS= read -r line; do detail "$line"; done <<<"$node_details"
-  detail "Using this machine's Node.js $node_version ($node_exe) and npm $npm_version"
+  detail "Using Node.js $node_version and npm $npm_version, from $runtime_origin"
 }

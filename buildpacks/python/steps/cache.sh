@@ -6,7 +6,7 @@
 # and a warm one go on from the same bytes.
 
 # Raise it when this buildpack installs something else for the same input.
-layout_version=3
+layout_version=4
 
 # Sets cache_key, one "name value" a line; empty when nothing may be cached.
 compute_cache_key() {
@@ -26,7 +26,7 @@ manager $manager
 requirements $fingerprint
 index $indexes
 installer $installer uv-$uv_version pip-$pip_version
-host $(uname -m) $python_exe $python_build
+runtime $(uname -m) ${runtime_path##*/}
 layout $layout_version"
 }
 
@@ -42,6 +42,7 @@ restore_cache() {
     step "Restoring cache"
     step "Using cached install of Python $python_version"
     restored=yes
+    use_libraries
   elif [[ -f $noted ]]; then
     if [[ -z $cache_key ]]; then
       reasons=$uncacheable_reason
@@ -68,7 +69,7 @@ changed_since_key() {
       requirements) echo "The contents of $lockfile changed" ;;
       index) echo "PIP_EXTRA_INDEX_URL changed" ;;
       installer) echo "The installer changed from ${cached_value%% *} to ${value%% *}" ;;
-      host) echo "The Python of the build machine changed" ;;
+      runtime) echo "Python comes from elsewhere: $runtime_origin" ;;
       layout) echo "The buildpack changed" ;;
     esac
   done <<<"$cache_key"

@@ -31,7 +31,7 @@ get_uv() {
   echo "uv==$uv_version $uv_hashes" >"$scratch/requirements.txt"
   if ! (
     cd /
-    host_pip install --quiet --no-deps --only-binary :all: --require-hashes --no-compile \
+    bundled_pip install --quiet --no-deps --only-binary :all: --require-hashes --no-compile \
       --no-cache-dir --disable-pip-version-check --target "$folder" -r "$scratch/requirements.txt"
   ) 2>&1 | indent; then
     fail "Error: Unable to install uv." \
@@ -42,11 +42,11 @@ get_uv() {
   keep_snapshot "$key" "$folder"
 }
 
-# Runs the pip that comes with the host's Python, from its wheel: it need not be
-# installed, and an environment that has it takes seconds to make.
-host_pip() {
+# Runs the pip that comes with Python, from its wheel: it need not be installed, and
+# an environment that has it takes seconds to make.
+bundled_pip() {
   local wheel
-  for wheel in /usr/share/python-wheels/pip-*.whl "${python_exe%/bin/*}"/lib/python*/ensurepip/_bundled/pip-*.whl; do
+  for wheel in "$prefix"/runtime/{share/python-wheels,lib/python*/ensurepip/_bundled}/pip-*.whl; do
     if [[ -f $wheel ]]; then
       "$python_exe" -I "$wheel/pip" "$@"
       return

@@ -47,6 +47,7 @@ pub(super) fn rebuild(
         env: env.to_vec(),
         env_file: None,
         cache: None,
+        runtimes: record.runtime_trees.clone(),
     };
     let (built, _) = build::build(&args, file)?;
     let got = &built.record;

@@ -5,12 +5,14 @@ mod failures;
 mod fingerprint;
 mod manager;
 mod manifest;
+mod upstream;
 mod version;
 
 pub use failures::{Step, explain};
 pub use fingerprint::fingerprint;
 pub use manager::{Choice, Manager};
 pub use manifest::Manifest;
+pub use upstream::{OLDEST, PACKAGES, archive, checksums_url, releases};
 pub use version::{Chosen, Request, choose};
 
 use std::path::Path;

@@ -203,9 +203,9 @@ pub fn choose(
                 found.version.cut(1)
             ))
             .line(format!(
-                "Since {end} it gets no security fixes. The nearest here:"
+                "Since {end} it gets no security fixes. Those that get some:"
             ))
-            .line(nearest(candidates, None, 1)),
+            .line(nearest(&maintained(candidates, today), None, 1)),
         );
     }
     Ok(Chosen {
@@ -213,6 +213,12 @@ pub fn choose(
         details,
         warnings,
     })
+}
+
+/// Those that are not past their end of life, as far as that is known.
+fn maintained(candidates: &[Candidate], today: &str) -> Vec<Candidate> {
+    let lives = |one: &&Candidate| one.end_of_life.as_deref().is_some_and(|end| end > today);
+    candidates.iter().filter(lives).cloned().collect()
 }
 
 fn as_semver(version: &Dotted) -> Option<Version> {
@@ -237,7 +243,7 @@ fn no_match(request: &Request, candidates: &[Candidate]) -> Notice {
             nearest(candidates, wanted.as_ref(), 1)
         ))
         .gap()
-        .line("Widen the range, or have such a Node.js installed where builds run.")
+        .line("Widen the range. An operator sees what there is with:  slugline runtime list node")
 }
 
 #[cfg(test)]

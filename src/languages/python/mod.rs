@@ -7,6 +7,7 @@ mod locked;
 mod manager;
 mod packages;
 mod requirements;
+mod upstream;
 mod version;
 
 pub use failures::explain;
@@ -14,6 +15,7 @@ pub use fingerprint::{Fingerprint, fingerprint};
 pub use locked::requirements;
 pub use manager::Manager;
 pub use packages::packages;
+pub use upstream::{RELEASES_FILE, RELEASES_PACKAGE, releases};
 pub use version::{Chosen, Request, choose};
 
 use std::path::Path;

@@ -370,9 +370,9 @@ fn unknown(request: &Request, wanted: Option<&Dotted>, candidates: &[Candidate])
         ))
         .gap()
         .line(format!(
-            "Correct {by}, or have Python {text} installed where builds run:"
+            "Correct {by}. An operator can bring Python {text}:"
         ))
-        .line("below /opt/python, or as a package of the system.")
+        .line("slugline runtime import python VERSION PATH")
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub(crate) fn record(content: &str) -> SlugRecord {
             pinned: None,
         }],
         runtimes: [("lang".into(), "1.2.3".into())].into(),
+        runtime_trees: Vec::new(),
         packages: Vec::new(),
         stack: "debian-12".into(),
         stack_digest: None,

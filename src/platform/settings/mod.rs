@@ -23,6 +23,7 @@ use value::{Domain, DynoNetwork, build_env, dyno_sizes, list, number, parsed, sc
 pub use value::{DynoSize, PublicUrl};
 
 use crate::config::ConfigVars;
+use crate::runtime::Choice;
 use crate::sandbox::{Isolation, Level, Limits as BuildLimits, Network, Place as NetworkPlace};
 use crate::stack::StackName;
 use crate::store::BucketUrl;
@@ -47,7 +48,7 @@ const OTHER_VARIABLES: &[&str] = &[
 
 /// The settings' names in the file; the variables are these in capitals, the command line's
 /// options these with `-` for `_`.
-pub const NAMES: [&str; 51] = [
+pub const NAMES: [&str; 55] = [
     "allowed_signers",
     "behind_proxy",
     "boot_timeout_seconds",
@@ -88,6 +89,10 @@ pub const NAMES: [&str; 51] = [
     "router_silence_seconds",
     "router_tls_listen",
     "run_idle_seconds",
+    "runtime_dir",
+    "runtime_host",
+    "runtime_mirrors",
+    "runtime_offline",
     "sandbox",
     "sandbox_require",
     "signed_pushes",
@@ -128,6 +133,7 @@ const BUILD_COUNT: RangeInclusive<u64> = 16..=1 << 30;
 const CPU_PERCENT: RangeInclusive<u64> = 1..=102_400;
 
 const BUCKET: &str = "the URL of a bucket, such as s3://slugs/production";
+const MIRRORS: &str = "FROM=TO of addresses, such as https://example.org/=file:///srv/mirror/";
 const PLACES: &str = "hosts or networks, such as *.example.com, 10.0.0.0/8 or 127.0.0.1:8080";
 
 /// How a server writes its own log.
@@ -207,6 +213,11 @@ pub struct Settings {
     pub isolation: Isolation,
     /// The least isolation that builds are started with.
     pub sandbox_require: Option<Level>,
+    /// Where language runtimes are kept; by default in the data directory.
+    pub runtime_dir: Option<PathBuf>,
+    /// Whether what this machine itself has is offered, whether sources are not asked, and what is
+    /// asked in their place.
+    pub runtimes: Choice,
 }
 
 impl Settings {
@@ -254,6 +265,8 @@ impl Settings {
             network_only: Vec::new(),
             isolation: Isolation::default(),
             sandbox_require: None,
+            runtime_dir: None,
+            runtimes: Choice::default(),
         }
     }
 
@@ -339,6 +352,25 @@ impl Settings {
             self.set(&name, value, &place)?;
         }
         Ok(())
+    }
+
+    /// Sets one of the settings of language runtimes; says whether the name is one.
+    fn set_runtimes(
+        &mut self,
+        name: &str,
+        value: &Value,
+        place: &Place,
+    ) -> Result<bool, SettingsError> {
+        match name {
+            "runtime_dir" => self.runtime_dir = Some(parsed(value, place, "a directory's path")?),
+            "runtime_host" => {
+                self.runtimes.without_host = !parsed::<bool>(value, place, "true or false")?;
+            }
+            "runtime_mirrors" => self.runtimes.mirrors = list(value, place, MIRRORS)?,
+            "runtime_offline" => self.runtimes.offline = parsed(value, place, "true or false")?,
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     fn set(&mut self, name: &str, value: &Value, place: &Place) -> Result<(), SettingsError> {
@@ -433,7 +465,8 @@ impl Settings {
             "stack_layer" => self.stack_layer = Some(parsed(value, place, "a file's path")?),
             "tls_cert" => self.tls_cert = Some(parsed(value, place, "a file's path")?),
             "tls_key" => self.tls_key = Some(parsed(value, place, "a file's path")?),
-            _ if self.router.set(name, value, place)? => {}
+            _ if self.router.set(name, value, place)?
+                || self.set_runtimes(name, value, place)? => {}
             _ => {
                 return Err(SettingsError::Unknown {
                     place: place.clone(),

@@ -68,6 +68,10 @@ dyno_sizes:
   tiny: {}
 web_idle_seconds: 600
 run_idle_seconds: 60
+runtime_dir: /srv/runtimes
+runtime_host: false
+runtime_mirrors: [https://example.org/=file:///srv/mirror/]
+runtime_offline: true
 router_listen: 0.0.0.0:8080
 stop_timeout_seconds: 6
 build_timeout_seconds: 60
@@ -160,6 +164,12 @@ fn every_setting_can_be_in_the_file() {
         network_only: vec!["*.example.com".parse().unwrap()],
         sandbox_require: Some(Level::Root),
         isolation: Isolation::Off,
+        runtime_dir: Some("/srv/runtimes".into()),
+        runtimes: Choice {
+            offline: true,
+            without_host: true,
+            mirrors: vec!["https://example.org/=file:///srv/mirror/".parse().unwrap()],
+        },
     };
     assert_eq!(of_file(EVERY).unwrap(), expected);
     for name in NAMES {

@@ -1,0 +1,158 @@
+//! `slugline buildpack-tool runtime`: what the server has of language runtimes, asked from inside of a
+//! build. Where a buildpack is run by hand, outside of one, this machine answers itself.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use super::buildpack_tool::{copy_tree, refused, socket};
+use super::environment::Environment;
+use super::print::{print, remark};
+use super::runtime::own_machine;
+use crate::languages::{Candidate, Facts};
+use crate::pipeline::obtain_runtime;
+use crate::runtime::{self, Scope};
+use crate::sandbox::Cancel;
+use crate::tool::{self, Answer, Offer, Request};
+
+#[derive(Debug, Subcommand)]
+pub enum RuntimeCommand {
+    /// List the versions that can be had, one a line with where it comes from
+    List {
+        /// Such as python or node
+        name: String,
+        /// Leave out what would have to be fetched
+        #[arg(long)]
+        here: bool,
+    },
+    /// Have a version; prints where its tree is, which is not to be changed, as shell variables
+    Get {
+        name: String,
+        #[arg(value_name = "VERSION")]
+        release: String,
+    },
+    /// Have a version, and make the directory a copy of its tree
+    Copy {
+        name: String,
+        #[arg(value_name = "VERSION")]
+        release: String,
+        dir: PathBuf,
+    },
+}
+
+/// A runtime as the server gives it to a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Got {
+    /// Inside.
+    pub path: String,
+    pub origin: String,
+    pub notes: Vec<String>,
+}
+
+pub(super) fn run(command: &RuntimeCommand) -> Result<ExitCode> {
+    match command {
+        RuntimeCommand::List { name, here } => {
+            let lines = offers(name, *here)?.into_iter();
+            let lines = lines.map(|offer| format!("{} {}\n", offer.version, offer.origin));
+            print(lines.collect::<String>())?;
+        }
+        RuntimeCommand::Get { name, release } => match get(name, release, false)? {
+            Ok(got) => {
+                let mut facts = Facts::default();
+                facts.set("runtime_path", &got.path);
+                facts.set("runtime_origin", &got.origin);
+                facts.set("runtime_notes", got.notes.join("\n"));
+                print(facts.to_string())?;
+            }
+            Err(reason) => return Ok(unavailable(&reason)),
+        },
+        RuntimeCommand::Copy { name, release, dir } => match get(name, release, false)? {
+            Ok(got) => copy_tree(Path::new(&got.path), dir)?,
+            Err(reason) => return Ok(unavailable(&reason)),
+        },
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unavailable(reason: &str) -> ExitCode {
+    remark(reason);
+    ExitCode::FAILURE
+}
+
+fn offers(name: &str, here: bool) -> Result<Vec<Offer>> {
+    let request = Request::RuntimeList {
+        name: name.to_owned(),
+        here,
+    };
+    match tool::call(&socket(), request, None) {
+        Ok(Answer::Runtimes { offers }) => Ok(offers),
+        Ok(other) => Err(refused(other).into()),
+        Err(tool::Error::NoServer { .. }) => {
+            let (machine, _) = own_machine(&Environment::read())?;
+            let scope = Scope {
+                here,
+                ..Scope::default()
+            };
+            let offers = machine.runtimes.runtimes.offers(name, scope)?.into_iter();
+            let offers = offers.map(|offer| Offer {
+                version: offer.version,
+                end_of_life: offer.end_of_life,
+                origin: offer.origin,
+            });
+            Ok(offers.collect())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The versions there are, the preferred way to each first.
+pub(super) fn candidates(name: &str, here: bool) -> Result<Vec<Candidate>> {
+    let offers = offers(name, here)?.into_iter();
+    let candidates = offers.filter_map(|offer| {
+        Some(Candidate {
+            version: offer.version.parse().ok()?,
+            end_of_life: offer.end_of_life,
+            origin: offer.origin,
+        })
+    });
+    Ok(candidates.collect())
+}
+
+/// Has a version; else says why it cannot be had now.
+pub(super) fn get(name: &str, version: &str, here: bool) -> Result<Result<Got, String>> {
+    let request = Request::RuntimeGet {
+        name: name.to_owned(),
+        release: version.to_owned(),
+        here,
+    };
+    match tool::call(&socket(), request, None) {
+        Ok(Answer::Runtime {
+            path,
+            origin,
+            notes,
+        }) => Ok(Ok(Got {
+            path,
+            origin,
+            notes,
+        })),
+        Ok(Answer::Unavailable { message }) => Ok(Err(message)),
+        Ok(other) => Err(refused(other).into()),
+        Err(tool::Error::NoServer { .. }) => {
+            let (machine, _) = own_machine(&Environment::read())?;
+            let obtained = match obtain_runtime(&machine, name, version, &Cancel::default()) {
+                Err(error @ runtime::Error::Unreachable { .. }) => {
+                    return Ok(Err(error.note().unwrap_or_default()));
+                }
+                obtained => obtained?,
+            };
+            Ok(Ok(Got {
+                path: obtained.tree.display().to_string(),
+                origin: obtained.kept.origin,
+                notes: obtained.notes,
+            }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,248 @@
+//! Language runtimes for builds: what the tools below need done for them, and what a build has got.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::Machine;
+use super::obtain::fetch_archive;
+use crate::runtime::{self, Hands, Obtained, PREPARED, Runtimes, Scope};
+use crate::sandbox::{Cancel, Ended, Profile, Rules, Sandbox, Spec, TOOL_DIR, Watch, remove_tree};
+use crate::slug::RuntimeTree;
+use crate::stack::Stack;
+use crate::tool::{Answer, Offer};
+
+/// How long a new runtime may be prepared.
+const PREPARE_TIME: Duration = Duration::from_secs(600);
+/// Most bytes that are read of what that command prints.
+const OUTPUT_BYTES: usize = 64 << 10;
+/// The directory of [`TOOL_DIR`] where builds see the trees.
+pub(super) const INSIDE: &str = "runtimes";
+
+/// Where runtimes are, and from where they may be fetched.
+#[derive(Debug, Clone)]
+pub struct RuntimeSupply {
+    pub runtimes: Arc<Runtimes>,
+    /// The operator names their sources: other rules than for what apps name.
+    pub fetch_from: Arc<Rules>,
+}
+
+impl RuntimeSupply {
+    /// Calls with all that obtaining a runtime takes.
+    fn with_hands<T>(
+        &self,
+        sandbox: &Sandbox,
+        cancel: &Cancel,
+        call: impl FnOnce(&Hands<'_>) -> T,
+    ) -> T {
+        let fetch = |url: &str, to: &Path| {
+            fetch_archive(url, None, to, &self.fetch_from, cancel)
+                .map(drop)
+                .map_err(|error| said_of(url, &error))
+        };
+        let run = |dir: &Path, argv: &[String]| prepare(sandbox, dir, argv, cancel);
+        call(&Hands {
+            fetch: &fetch,
+            run: &run,
+            stop: cancel.flag(),
+        })
+    }
+}
+
+/// Why an address was not fetched: our own gate is none of anybody's business.
+fn said_of(url: &str, error: &anyhow::Error) -> String {
+    let said = error.root_cause().to_string();
+    if !said.contains("proxy") {
+        return said;
+    }
+    let after = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = after.split('/').next().unwrap_or(after);
+    format!("there is no connection to {host}")
+}
+
+/// Gets a version of a runtime, as a build would.
+///
+/// # Errors
+/// As [`Runtimes::get`].
+pub fn obtain_runtime(
+    machine: &Machine,
+    name: &str,
+    version: &str,
+    cancel: &Cancel,
+) -> Result<Obtained, runtime::Error> {
+    let supply = &machine.runtimes;
+    supply.with_hands(&machine.sandbox, cancel, |hands| {
+        supply.runtimes.get(name, version, Scope::default(), hands)
+    })
+}
+
+/// Takes a directory for a version from now on.
+///
+/// # Errors
+/// As [`Runtimes::import`].
+pub fn import_runtime(
+    machine: &Machine,
+    name: &str,
+    version: &str,
+    prefix: &Path,
+    cancel: &Cancel,
+) -> Result<Obtained, runtime::Error> {
+    let supply = &machine.runtimes;
+    supply.with_hands(&machine.sandbox, cancel, |hands| {
+        supply.runtimes.import(name, version, prefix, hands)
+    })
+}
+
+/// Runs a recipe's command over a new tree, which it finds in its directory, without a network.
+fn prepare(sandbox: &Sandbox, dir: &Path, argv: &[String], cancel: &Cancel) -> Result<(), String> {
+    let said = |error: &dyn std::error::Error| error.to_string();
+    let (tree, at) = (dir.join(PREPARED), dir.join("root"));
+    let root = sandbox.root(&at).map_err(|error| said(&error))?;
+    let inside = root.app().join(PREPARED);
+    std::fs::rename(&tree, &inside).map_err(|error| said(&error))?;
+    root.hand_over().map_err(|error| said(&error))?;
+    let spec = Spec {
+        argv: argv.to_vec(),
+        env: Vec::new(),
+        cwd: "/app".to_owned(),
+        profile: Profile::Inspect,
+    };
+    let watch = Watch {
+        deadline: Some(Instant::now() + PREPARE_TIME),
+        cancel: cancel.clone(),
+    };
+    let done = sandbox.capture(&root, &spec, &watch, OUTPUT_BYTES);
+    let done = done.map_err(|error| said(&error))?;
+    match done.ended {
+        Ended::Exited(exit) if exit.is_success() => {}
+        Ended::Exited(exit) => {
+            let words = String::from_utf8_lossy(&done.stdout).trim().to_owned();
+            return Err(format!("it ended with {exit:?}: {words}"));
+        }
+        Ended::TimedOut => return Err("it took too long".to_owned()),
+        Ended::Cancelled => return Err("it was cancelled".to_owned()),
+    }
+    std::fs::rename(&inside, &tree).map_err(|error| said(&error))?;
+    drop(root);
+    remove_tree(&at).map_err(|error| said(&error))
+}
+
+/// The runtimes of one build: what it is answered, and what it has got.
+pub(super) struct BuildRuntimes {
+    supply: RuntimeSupply,
+    sandbox: Sandbox,
+    cancel: Cancel,
+    other_stack: bool,
+    /// Where the build is to be repeated, what it had then.
+    pinned: Vec<RuntimeTree>,
+    got: Mutex<Vec<RuntimeTree>>,
+}
+
+impl BuildRuntimes {
+    pub fn new(machine: &Machine, stack: &Stack, cancel: &Cancel, pinned: &[RuntimeTree]) -> Self {
+        Self {
+            supply: machine.runtimes.clone(),
+            sandbox: machine.sandbox.clone(),
+            cancel: cancel.clone(),
+            other_stack: stack.image.is_some(),
+            pinned: pinned.to_vec(),
+            got: Mutex::default(),
+        }
+    }
+
+    fn scope(&self, here: bool) -> Scope {
+        Scope {
+            here,
+            other_stack: self.other_stack,
+        }
+    }
+
+    /// Answers which versions there are.
+    pub fn list(&self, name: &str, here: bool) -> Answer {
+        if let Some(pinned) = self.pinned.iter().find(|one| one.name == name) {
+            return Answer::Runtimes {
+                offers: vec![Offer {
+                    version: pinned.version.clone(),
+                    end_of_life: None,
+                    origin: pinned.origin.clone(),
+                }],
+            };
+        }
+        match self.supply.runtimes.offers(name, self.scope(here)) {
+            Ok(offers) => Answer::Runtimes {
+                offers: offers.into_iter().map(offer).collect(),
+            },
+            Err(error) => refused(error),
+        }
+    }
+
+    /// Answers with a runtime's tree, which may take a while.
+    pub fn get(&self, name: &str, version: &str, here: bool) -> Answer {
+        let supply = &self.supply;
+        let pinned = self.pinned.iter().find(|one| one.name == name);
+        let obtained = supply.with_hands(&self.sandbox, &self.cancel, |hands| match pinned {
+            Some(pinned) => {
+                let (digest, scope) = (pinned.digest, self.scope(here));
+                supply
+                    .runtimes
+                    .get_tree(name, version, digest, scope, hands)
+            }
+            None => supply.runtimes.get(name, version, self.scope(here), hands),
+        });
+        match obtained {
+            Ok(obtained) => {
+                let Obtained { kept, notes, .. } = obtained;
+                let tree = RuntimeTree {
+                    name: kept.name,
+                    version: kept.version,
+                    digest: kept.tree,
+                    origin: kept.origin.clone(),
+                };
+                let mut got = self.got.lock().unwrap_or_else(PoisonError::into_inner);
+                if !got.contains(&tree) {
+                    got.push(tree);
+                }
+                Answer::Runtime {
+                    path: format!("{TOOL_DIR}/{INSIDE}/{}", kept.tree.hex()),
+                    origin: kept.origin,
+                    notes,
+                }
+            }
+            Err(
+                error @ (runtime::Error::Unreachable { .. }
+                | runtime::Error::Nowhere { .. }
+                | runtime::Error::Offline { .. }),
+            ) => Answer::Unavailable {
+                message: error.note().unwrap_or_else(|| error.to_string()),
+            },
+            Err(error) => refused(error),
+        }
+    }
+
+    /// What the build has got, by name and version.
+    pub fn got(&self) -> Vec<RuntimeTree> {
+        let mut got = self
+            .got
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        got.sort();
+        got
+    }
+}
+
+fn offer(offer: runtime::Offer) -> Offer {
+    Offer {
+        version: offer.version,
+        end_of_life: offer.end_of_life,
+        origin: offer.origin,
+    }
+}
+
+fn refused(error: runtime::Error) -> Answer {
+    Answer::Refused {
+        message: format!("{:#}", anyhow::Error::new(error)),
+    }
+}

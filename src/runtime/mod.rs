@@ -1,0 +1,683 @@
+//! Language runtimes: an inventory in, a verified tree out, kept by its digest for all later builds.
+//!
+//! What a language's runtime is, where it comes from and what of it is kept are data beside its
+//! buildpack ([`Recipe`], [`Release`]). A tree comes from a source, against that source's own digest;
+//! by import; or from this machine, copied with the libraries that it needs, never shown as it is.
+//! It is fetched and checked outside of builds, which see the trees read-only; its files are the
+//! server's, and depend on nothing but what was fetched or copied.
+
+mod cache;
+mod host;
+mod libraries;
+mod obtain;
+mod recipe;
+mod tree;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::digest::Digest;
+
+use cache::Cache;
+pub use cache::{Kept, Way};
+use host::{Found, Identity};
+pub use recipe::{Completion, Host, Line, Recipe, Release, Source, parse_releases, write_releases};
+
+/// How long a source that could not be reached is not asked again.
+const UNREACHABLE_FOR: Duration = Duration::from_secs(60);
+/// Where the libraries of a machine's own runtime lie in its tree.
+pub const LIBRARIES: &str = "lib/machine";
+/// The tree's name in the directory that a recipe's command runs in.
+pub const PREPARED: &str = "runtime";
+
+/// Why there is no such runtime.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no buildpack has a runtime {name:?}")]
+    Unknown { name: String, known: Vec<String> },
+    #[error("{title} {version} is in no inventory, was not imported, and is not on this machine")]
+    Nowhere { title: String, version: String },
+    #[error("{title} {version} is not here, and sources are not asked (runtime_offline)")]
+    Offline { title: String, version: String },
+    #[error("{what} cannot be reached: {reason}")]
+    Unreachable { what: String, reason: String },
+    #[error("{what} has the digest {got}, and its inventory says {expected}")]
+    Digest {
+        what: String,
+        expected: String,
+        got: String,
+    },
+    #[error("{what} cannot be unpacked: {reason}")]
+    Archive { what: String, reason: String },
+    /// What is to be imported is none.
+    #[error("{} has no {title} of the version {version}", path.display())]
+    NotThere {
+        title: String,
+        version: String,
+        path: PathBuf,
+        /// What it has instead, if anything.
+        found: Option<String>,
+    },
+    #[error("the inventory cannot be read: {reason}")]
+    Recipe { reason: String },
+    #[error("the command that prepares {title} {version} did not succeed: {reason}")]
+    Prepare {
+        title: String,
+        version: String,
+        reason: String,
+    },
+    /// A build is to be repeated, and its runtime has changed.
+    #[error("{title} {version} was {expected} then, and from {origin} it is {got}")]
+    OtherTree {
+        title: String,
+        version: String,
+        expected: Box<Digest>,
+        got: Box<Digest>,
+        origin: String,
+    },
+    #[error("{} is neither a file, nor a directory, nor a link", path.display())]
+    Kind { path: PathBuf },
+    #[error("obtaining the runtime was cancelled")]
+    Cancelled,
+    #[error("{}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl Error {
+    /// What a build says where it goes on by another way.
+    pub fn note(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { what, reason } => Some(format!("Not fetched: {what} ({reason})")),
+            _ => None,
+        }
+    }
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { path, source }
+}
+
+/// Removes a file or a tree that we ourselves have made.
+fn remove(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
+}
+
+/// `FROM=TO`: addresses that begin with the one begin with the other instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    from: String,
+    to: String,
+}
+
+/// A text that is no mirror.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a mirror is FROM=TO, both beginning with https://, http:// or file://")]
+pub struct NoMirror;
+
+impl Mirror {
+    fn rewritten(&self, url: &str) -> Option<String> {
+        let rest = url.strip_prefix(&self.from)?;
+        Some(format!("{}{rest}", self.to))
+    }
+}
+
+impl FromStr for Mirror {
+    type Err = NoMirror;
+
+    fn from_str(text: &str) -> Result<Self, NoMirror> {
+        let is_url = |text: &str| {
+            let schemes = ["https://", "http://", "file:///"];
+            schemes.iter().any(|scheme| text.starts_with(scheme))
+        };
+        match text.split_once('=') {
+            Some((from, to)) if is_url(from) && is_url(to) => Ok(Self {
+                from: from.to_owned(),
+                to: to.to_owned(),
+            }),
+            _ => Err(NoMirror),
+        }
+    }
+}
+
+/// What the operator chose.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// No source is asked.
+    pub offline: bool,
+    /// What this machine itself has is not offered.
+    pub without_host: bool,
+    pub mirrors: Vec<Mirror>,
+}
+
+/// What is done for this module by those above it, who know how.
+pub struct Hands<'a> {
+    /// Fetches an address into a new file; else says why not.
+    pub fetch: &'a dyn Fn(&str, &Path) -> Result<(), String>,
+    /// Runs a command in a sandbox, in a directory of which `runtime` is a new tree that it may
+    /// change; else says why not.
+    pub run: &'a dyn Fn(&Path, &[String]) -> Result<(), String>,
+    /// Whether to stop.
+    pub stop: &'a AtomicBool,
+}
+
+/// For which builds a runtime is to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Without what would have to be fetched.
+    pub here: bool,
+    /// On another stack than this machine's, whose own programs may not run there.
+    pub other_stack: bool,
+}
+
+/// A version that can be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    pub version: String,
+    pub end_of_life: Option<String>,
+    /// Where it would come from, in words.
+    pub origin: String,
+}
+
+/// A runtime that a build has got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obtained {
+    pub kept: Kept,
+    /// On the host.
+    pub tree: PathBuf,
+    /// What went wrong before, where another way was taken.
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Known {
+    recipe: Recipe,
+    releases: Vec<Release>,
+}
+
+/// The runtimes of one machine.
+#[derive(Debug)]
+pub struct Runtimes {
+    known: Vec<Known>,
+    cache: Cache,
+    choice: Choice,
+    /// The server's home.
+    home: Option<PathBuf>,
+    /// The machine's stack, which its own runtimes depend on.
+    stack: String,
+    /// What programs of this machine have said of themselves.
+    asked: Mutex<HashMap<PathBuf, (Identity, Option<String>)>>,
+    /// Sources that could not be reached, with the reason.
+    unreachable: Mutex<HashMap<String, (Instant, String)>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Runtimes {
+    /// The runtimes that are kept in `dir`, which need not be there. `inventories` are the recipes
+    /// and lists of releases that buildpacks have; `dir/inventory/NAME.releases.toml` goes over the
+    /// latter.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`].
+    pub fn new<'a>(
+        dir: &Path,
+        inventories: impl IntoIterator<Item = (&'a str, &'a str)>,
+        choice: Choice,
+        stack: &str,
+        home: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let mut known = Vec::new();
+        for (recipe, releases) in inventories {
+            let recipe = Recipe::parse(recipe)?;
+            let own = inventory_path(dir, &recipe.name);
+            let releases = match fs::read_to_string(&own) {
+                Ok(text) => parse_releases(&text),
+                Err(_) => parse_releases(releases),
+            };
+            let releases = releases?;
+            known.push(Known { recipe, releases });
+        }
+        Ok(Self {
+            known,
+            cache: Cache::new(dir.to_owned()),
+            choice,
+            home: home.map(Path::to_owned),
+            stack: stack.to_owned(),
+            asked: Mutex::default(),
+            unreachable: Mutex::default(),
+        })
+    }
+
+    /// The names of all runtimes.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.known.iter().map(|known| known.recipe.name.as_str())
+    }
+
+    /// How many numbers of a version make a line.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn line_numbers(&self, name: &str) -> Result<usize, Error> {
+        Ok(self.known(name)?.recipe.line_numbers)
+    }
+
+    /// Where the trees are, which builds may read.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn trees(&self) -> Result<PathBuf, Error> {
+        self.cache.trees()
+    }
+
+    fn known(&self, name: &str) -> Result<&Known, Error> {
+        let found = self.known.iter().find(|known| known.recipe.name == name);
+        found.ok_or_else(|| Error::Unknown {
+            name: name.chars().take(100).collect(),
+            known: self.names().map(str::to_owned).collect(),
+        })
+    }
+
+    /// The versions that can be had, each once, the preferred way first: what is here, what sources
+    /// have, what this machine has.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn offers(&self, name: &str, scope: Scope) -> Result<Vec<Offer>, Error> {
+        let Known { recipe, releases } = self.known(name)?;
+        let mut offers = Vec::<Offer>::new();
+        let mut add = |version: &str, origin: String| {
+            if offers.iter().all(|offer| offer.version != version) {
+                let end = recipe
+                    .line(version)
+                    .and_then(|line| line.end_of_life.clone());
+                offers.push(Offer {
+                    version: version.to_owned(),
+                    end_of_life: end,
+                    origin,
+                });
+            }
+        };
+        for (kept, _) in self.cache.list()? {
+            // A copy of the machine's own is offered below, if that is the same still.
+            if kept.name == name && kept.way != Way::Host && kept.arch == std::env::consts::ARCH {
+                add(&kept.version, kept.origin);
+            }
+        }
+        if !scope.here && !self.choice.offline {
+            for release in releases
+                .iter()
+                .filter(|one| one.arch == std::env::consts::ARCH)
+            {
+                if let Some(source) = release.sources.first() {
+                    add(&release.version, source.shown());
+                }
+            }
+        }
+        for found in self.of_host(recipe, scope) {
+            add(&found.version, self.host_origin(&found.program));
+        }
+        Ok(offers)
+    }
+
+    fn host_origin(&self, program: &Path) -> String {
+        format!("this machine's {} ({})", program.display(), self.stack)
+    }
+
+    fn of_host(&self, recipe: &Recipe, scope: Scope) -> Vec<Found> {
+        if self.choice.without_host || scope.other_stack {
+            return Vec::new();
+        }
+        let mut all = Vec::new();
+        for program in host::programs(recipe, self.home.as_deref()) {
+            let Some(identity) = host::identity(&program) else {
+                continue;
+            };
+            let known = locked(&self.asked).get(&program).cloned();
+            let version = match known {
+                Some((same, version)) if same == identity => version,
+                _ => {
+                    let version = host::version(recipe, &program);
+                    locked(&self.asked).insert(program.clone(), (identity, version.clone()));
+                    version
+                }
+            };
+            let known =
+                |version: &String| recipe.lines.is_empty() || recipe.line(version).is_some();
+            let version = version.filter(known);
+            all.extend(version.map(|version| Found { program, version }));
+        }
+        all
+    }
+
+    /// Gets a version, by the first way that succeeds.
+    ///
+    /// # Errors
+    /// There is no way ([`Error::Nowhere`], [`Error::Offline`]), or the last one failed. A source whose
+    /// digest is wrong ends the search: something is amiss, and another way would hide it.
+    pub fn get(
+        &self,
+        name: &str,
+        version: &str,
+        scope: Scope,
+        hands: &Hands<'_>,
+    ) -> Result<Obtained, Error> {
+        let known = self.known(name)?;
+        let (recipe, plain) = (&known.recipe, |c: char| c.is_ascii_digit() || c == '.');
+        let nowhere = || Error::Nowhere {
+            title: recipe.title.clone(),
+            version: version.chars().take(100).collect(),
+        };
+        if version.is_empty() || version.len() > 40 || !version.chars().all(plain) {
+            return Err(nowhere());
+        }
+        if let Some(obtained) = self.here(recipe, version, scope) {
+            return Ok(obtained);
+        }
+        let _held = self.cache.lock(name, version, hands.stop)?;
+        // Another build may have got it meanwhile.
+        if let Some(obtained) = self.here(recipe, version, scope) {
+            return Ok(obtained);
+        }
+        let arch = std::env::consts::ARCH;
+        let release = known
+            .releases
+            .iter()
+            .find(|one| one.version == version && one.arch == arch);
+        let sources = release.map_or(&[][..], |release| &release.sources);
+        let (mut notes, mut last) = (Vec::new(), None);
+        for source in sources
+            .iter()
+            .filter(|_| !scope.here && !self.choice.offline)
+        {
+            match self.fetch(recipe, version, source, hands) {
+                Ok(kept) => return Ok(self.obtained(kept, notes)),
+                Err(error @ Error::Unreachable { .. }) => {
+                    notes.extend(error.note());
+                    last = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(found) = self
+            .of_host(recipe, scope)
+            .iter()
+            .find(|one| one.version == version)
+        {
+            return Ok(self.obtained(self.copy(recipe, found, hands)?, notes));
+        }
+        Err(match last {
+            Some(error) => error,
+            None if self.choice.offline && release.is_some() => Error::Offline {
+                title: recipe.title.clone(),
+                version: version.to_owned(),
+            },
+            None => nowhere(),
+        })
+    }
+
+    /// Gets the very tree that another build had.
+    ///
+    /// # Errors
+    /// As [`Runtimes::get`]; [`Error::OtherTree`] where the version is another one by now.
+    pub fn get_tree(
+        &self,
+        name: &str,
+        version: &str,
+        expected: Digest,
+        scope: Scope,
+        hands: &Hands<'_>,
+    ) -> Result<Obtained, Error> {
+        let obtained = match self.cache.find(name, version) {
+            // Whatever this machine has meanwhile.
+            Some(kept) if kept.tree == expected => {
+                self.cache.touch(&kept);
+                self.obtained(kept, Vec::new())
+            }
+            _ => self.get(name, version, scope, hands)?,
+        };
+        if obtained.kept.tree != expected {
+            return Err(Error::OtherTree {
+                title: self.known(name)?.recipe.title.clone(),
+                version: version.to_owned(),
+                expected: Box::new(expected),
+                got: Box::new(obtained.kept.tree),
+                origin: obtained.kept.origin,
+            });
+        }
+        Ok(obtained)
+    }
+
+    /// What is kept of a version; a copy of the machine's own for as long as that has not changed.
+    fn here(&self, recipe: &Recipe, version: &str, scope: Scope) -> Option<Obtained> {
+        let kept = self.cache.find(&recipe.name, version)?;
+        if kept.way == Way::Host {
+            let mut own = self.of_host(recipe, scope).into_iter();
+            let same = |found: Found| {
+                found.version == version && identity_text(&found.program) == kept.identity
+            };
+            if !own.any(same) {
+                return None;
+            }
+        }
+        self.cache.touch(&kept);
+        Some(self.obtained(kept, Vec::new()))
+    }
+
+    fn obtained(&self, kept: Kept, notes: Vec<String>) -> Obtained {
+        Obtained {
+            tree: self.cache.tree(&kept),
+            kept,
+            notes,
+        }
+    }
+
+    fn fetch(
+        &self,
+        recipe: &Recipe,
+        version: &str,
+        source: &Source,
+        hands: &Hands<'_>,
+    ) -> Result<Kept, Error> {
+        let work = self.cache.work()?;
+        let prefix = self.reach(source, &work.path().join("source"), hands)?;
+        let from = (Way::Fetched, source.shown(), None);
+        self.take(recipe, version, &prefix, work.path(), from, hands)
+    }
+
+    /// Obtains a source, unless it was tried just now in vain.
+    fn reach(&self, source: &Source, work: &Path, hands: &Hands<'_>) -> Result<PathBuf, Error> {
+        let what = source.shown();
+        let before = locked(&self.unreachable).get(&what).cloned();
+        if let Some((since, reason)) = before
+            && since.elapsed() < UNREACHABLE_FOR
+        {
+            return Err(Error::Unreachable { what, reason });
+        }
+        fs::create_dir(work).map_err(io_error(work))?;
+        let reached = obtain::obtain(source, work, &self.choice.mirrors, hands);
+        if let Err(Error::Unreachable { reason, .. }) = &reached {
+            let failed = (Instant::now(), reason.clone());
+            locked(&self.unreachable).insert(what, failed);
+        }
+        reached
+    }
+
+    fn copy(&self, recipe: &Recipe, found: &Found, hands: &Hands<'_>) -> Result<Kept, Error> {
+        let work = self.cache.work()?;
+        let origin = self.host_origin(&found.program);
+        let from = (Way::Host, origin, identity_text(&found.program));
+        let prefix = found.prefix();
+        self.take(recipe, &found.version, prefix, work.path(), from, hands)
+    }
+
+    /// Takes a directory that was unpacked or installed elsewhere for a version from now on.
+    ///
+    /// # Errors
+    /// The caller's: [`Error::NotThere`].
+    pub fn import(
+        &self,
+        name: &str,
+        version: &str,
+        prefix: &Path,
+        hands: &Hands<'_>,
+    ) -> Result<Obtained, Error> {
+        let recipe = &self.known(name)?.recipe;
+        let programs = recipe.host.programs.iter().filter_map(|pattern| {
+            let name = recipe.filled(pattern.rsplit('/').next()?, version);
+            Some(prefix.join("bin").join(name))
+        });
+        let found = programs
+            .filter(|program| program.is_file())
+            .find_map(|program| host::version(recipe, &program));
+        let wanted =
+            |found: &String| *found == version || found.starts_with(&format!("{version}."));
+        let Some(version) = found.clone().filter(wanted) else {
+            return Err(Error::NotThere {
+                title: recipe.title.clone(),
+                version: version.to_owned(),
+                path: prefix.to_owned(),
+                found,
+            });
+        };
+        let _held = self.cache.lock(name, &version, hands.stop)?;
+        let work = self.cache.work()?;
+        let from = (
+            Way::Imported,
+            format!("imported from {}", prefix.display()),
+            None,
+        );
+        let kept = self.take(recipe, &version, prefix, work.path(), from, hands)?;
+        Ok(self.obtained(kept, Vec::new()))
+    }
+
+    /// Makes a tree of a prefix, and keeps it.
+    fn take(
+        &self,
+        recipe: &Recipe,
+        version: &str,
+        prefix: &Path,
+        work: &Path,
+        (way, origin, identity): (Way, String, Option<String>),
+        hands: &Hands<'_>,
+    ) -> Result<Kept, Error> {
+        let tree = work.join(PREPARED);
+        tree::take(recipe, version, prefix, &tree)?;
+        self.complete(recipe, version, work, &tree, hands)?;
+        if way != Way::Fetched {
+            bring_libraries(&tree)?;
+        }
+        if !recipe.prepare.is_empty() {
+            let filled = recipe.prepare.iter().map(|one| recipe.filled(one, version));
+            (hands.run)(work, &filled.collect::<Vec<_>>()).map_err(|reason| Error::Prepare {
+                title: recipe.title.clone(),
+                version: version.to_owned(),
+                reason,
+            })?;
+        }
+        let measured = tree::settle(&tree)?;
+        let kept = Kept {
+            name: recipe.name.clone(),
+            version: version.to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+            tree: measured.digest,
+            way,
+            origin,
+            identity,
+            files: measured.files,
+            bytes: measured.bytes,
+        };
+        self.cache.keep(&tree, &kept)?;
+        Ok(kept)
+    }
+
+    /// Lays into a tree what it lacks by itself.
+    fn complete(
+        &self,
+        recipe: &Recipe,
+        version: &str,
+        work: &Path,
+        tree: &Path,
+        hands: &Hands<'_>,
+    ) -> Result<(), Error> {
+        let Some(completion) = &recipe.completion else {
+            return Ok(());
+        };
+        let source = recipe
+            .line(version)
+            .and_then(|line| line.completed_by.as_ref());
+        let (true, Some(source)) = (!tree.join(&completion.file).is_file(), source) else {
+            return Ok(());
+        };
+        if self.choice.offline {
+            return Err(Error::Offline {
+                title: source.shown(),
+                version: String::new(),
+            });
+        }
+        let prefix = self.reach(source, &work.join("completion"), hands)?;
+        let into = tree.join(&completion.into);
+        if into.is_dir() {
+            fs::remove_dir_all(&into).map_err(io_error(&into))?;
+        }
+        let above = into.parent().unwrap_or(tree);
+        fs::create_dir_all(above).map_err(io_error(above))?;
+        fs::rename(&prefix, &into).map_err(io_error(&into))?;
+        // What it has besides is dropped, and links to it are made, as of the whole.
+        let whole = work.join("whole");
+        fs::rename(tree, &whole).map_err(io_error(tree))?;
+        tree::take(recipe, version, &whole, tree)
+    }
+
+    /// What is here, by name and version, with the time of the last use.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn kept(&self) -> Result<Vec<(Kept, SystemTime)>, Error> {
+        self.cache.list()
+    }
+
+    /// Removes what has not been used since `before`; imported ones stay.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn sweep(&self, before: SystemTime) -> Result<Vec<Kept>, Error> {
+        self.cache.sweep(before)
+    }
+}
+
+/// Where the releases of a runtime are that go over those of its buildpack.
+pub fn inventory_path(dir: &Path, name: &str) -> PathBuf {
+    dir.join("inventory").join(format!("{name}.releases.toml"))
+}
+
+fn identity_text(program: &Path) -> Option<String> {
+    host::identity(program).map(|identity| format!("{identity:?}"))
+}
+
+/// Copies the libraries that a tree needs of the machine into the tree.
+fn bring_libraries(tree: &Path) -> Result<(), Error> {
+    let needed = libraries::needed(tree).map_err(io_error(Path::new("ldd")))?;
+    let dir = tree.join(LIBRARIES);
+    for (name, path) in needed {
+        fs::create_dir_all(&dir).map_err(io_error(&dir))?;
+        let to = dir.join(name);
+        fs::copy(&path, &to).map_err(io_error(&path))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,371 @@
+//! Runtimes of an invented language whose program is a shell script.
+
+use std::cell::RefCell;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::*;
+
+const RECIPE: &str = r#"
+name = "lang"
+title = "Lang"
+line_numbers = 2
+keep = ["bin/lang{line}", "lib/lang"]
+[links]
+"bin/lang" = "lang{line}"
+[host]
+programs = ["~/langs/*/bin/lang{line}"]
+version = ["--version"]
+[lines."1.2"]
+end_of_life = "2030-01-31"
+[lines."1.3"]
+"#;
+
+/// A machine with a home of its own.
+struct Fixture {
+    dir: tempfile::TempDir,
+    /// Addresses that were asked for.
+    asked: RefCell<Vec<String>>,
+    stop: AtomicBool,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            asked: RefCell::default(),
+            stop: AtomicBool::default(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Installs a version below the home, which says that it is `says`.
+    fn install(&self, version: &str, says: &str) -> PathBuf {
+        let prefix = self.path("home/langs").join(version);
+        let line = version.rsplit_once('.').unwrap().0;
+        for dir in ["bin", "lib/lang"] {
+            fs::create_dir_all(prefix.join(dir)).unwrap();
+        }
+        let program = prefix.join(format!("bin/lang{line}"));
+        fs::write(&program, format!("#!/bin/sh\necho v{says}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(prefix.join("lib/lang/std"), "std").unwrap();
+        prefix
+    }
+
+    /// An archive of a version, and the list that names it by an address.
+    fn publish(&self, version: &str) -> (PathBuf, Release) {
+        let prefix = self.install(version, version);
+        let archive = self.path(&format!("lang-{version}.tgz"));
+        let file = fs::File::create(&archive).unwrap();
+        let mut tar = tar::Builder::new(GzEncoder::new(file, Compression::fast()));
+        tar.append_dir_all("lang", &prefix).unwrap();
+        tar.into_inner().unwrap().finish().unwrap();
+        fs::remove_dir_all(prefix).unwrap();
+        let bytes = fs::read(&archive).unwrap();
+        let release = Release {
+            version: version.into(),
+            arch: std::env::consts::ARCH.into(),
+            sources: vec![Source::Url {
+                url: format!("https://lang.example.org/dist/lang-{version}.tgz"),
+                sha256: Digest::of(&bytes).hex(),
+            }],
+        };
+        (archive, release)
+    }
+
+    fn runtimes(&self, releases: &[Release], choice: Choice) -> Runtimes {
+        let list = write_releases(releases);
+        let inventories = [(RECIPE, list.as_str())];
+        let home = self.path("home");
+        Runtimes::new(
+            &self.path("kept"),
+            inventories,
+            choice,
+            "debian-12",
+            Some(&home),
+        )
+        .unwrap()
+    }
+
+    fn with_hands<T>(&self, call: impl FnOnce(&Hands<'_>) -> T) -> T {
+        let fetch = |url: &str, _: &Path| {
+            self.asked.borrow_mut().push(url.to_owned());
+            Err("there is no network".to_owned())
+        };
+        call(&Hands {
+            fetch: &fetch,
+            run: &|_, _| Ok(()),
+            stop: &self.stop,
+        })
+    }
+
+    fn get(&self, runtimes: &Runtimes, version: &str) -> Result<Obtained, Error> {
+        self.with_hands(|hands| runtimes.get("lang", version, Scope::default(), hands))
+    }
+
+    fn mirror(&self) -> Choice {
+        let mirror = format!(
+            "https://lang.example.org/dist/=file://{}/",
+            self.dir.path().display()
+        );
+        Choice {
+            mirrors: vec![mirror.parse().unwrap()],
+            ..Choice::default()
+        }
+    }
+}
+
+fn versions(runtimes: &Runtimes, scope: Scope) -> Vec<String> {
+    let offers = runtimes.offers("lang", scope).unwrap();
+    offers.into_iter().map(|offer| offer.version).collect()
+}
+
+#[test]
+fn a_source_comes_by_way_of_its_mirror_and_is_kept() {
+    let fixture = Fixture::new();
+    let (archive, release) = fixture.publish("1.2.3");
+    let runtimes = fixture.runtimes(&[release], fixture.mirror());
+    assert_eq!(versions(&runtimes, Scope::default()), ["1.2.3"]);
+    let obtained = fixture.get(&runtimes, "1.2.3").unwrap();
+    assert_eq!(obtained.kept.way, Way::Fetched);
+    assert_eq!(obtained.kept.origin, "lang-1.2.3.tgz of lang.example.org");
+    assert!(obtained.tree.join("bin/lang1.2").is_file());
+    assert_eq!(
+        fs::read_link(obtained.tree.join("bin/lang")).unwrap(),
+        Path::new("lang1.2")
+    );
+    fs::remove_file(archive).unwrap();
+    let again = fixture.get(&runtimes, "1.2.3").unwrap();
+    assert_eq!(again, obtained);
+    let offer = &runtimes.offers("lang", Scope::default()).unwrap()[0];
+    assert_eq!(offer.end_of_life.as_deref(), Some("2030-01-31"));
+}
+
+#[test]
+fn another_archive_than_the_listed_one_is_refused_and_nothing_is_kept() {
+    let fixture = Fixture::new();
+    let (archive, release) = fixture.publish("1.2.3");
+    let mut file = fs::File::options().append(true).open(archive).unwrap();
+    file.write_all(b"x").unwrap();
+    // Not even what this machine has would do: something is amiss.
+    fixture.install("1.2.3", "1.2.3");
+    let runtimes = fixture.runtimes(&[release], fixture.mirror());
+    let error = fixture.get(&runtimes, "1.2.3").unwrap_err();
+    assert!(matches!(error, Error::Digest { .. }), "{error}");
+    assert_eq!(runtimes.kept().unwrap(), []);
+    assert_eq!(fs::read_dir(fixture.path("kept/new")).unwrap().count(), 0);
+}
+
+#[test]
+fn hostile_archives_leave_nothing_outside() {
+    let fixture = Fixture::new();
+    let archive = fixture.path("lang-1.2.3.tgz");
+    let file = fs::File::create(&archive).unwrap();
+    let mut tar = tar::Builder::new(GzEncoder::new(file, Compression::fast()));
+    let mut header = tar::Header::new_gnu();
+    header.set_size(1);
+    header.set_mode(0o4755);
+    header.as_gnu_mut().unwrap().name[..11].copy_from_slice(b"../../../up");
+    header.set_cksum();
+    tar.append(&header, &b"x"[..]).unwrap();
+    let mut link = tar::Header::new_gnu();
+    link.set_entry_type(tar::EntryType::Symlink);
+    link.set_size(0);
+    tar.append_link(&mut link, "lang", fixture.path("outside"))
+        .unwrap();
+    tar.into_inner().unwrap().finish().unwrap();
+    let sha256 = Digest::of(&fs::read(&archive).unwrap()).hex();
+    let release = Release {
+        version: "1.2.3".into(),
+        arch: std::env::consts::ARCH.into(),
+        sources: vec![Source::Url {
+            url: "https://lang.example.org/dist/lang-1.2.3.tgz".into(),
+            sha256,
+        }],
+    };
+    let runtimes = fixture.runtimes(&[release], fixture.mirror());
+    let error = fixture.get(&runtimes, "1.2.3").unwrap_err();
+    assert!(matches!(error, Error::Archive { .. }), "{error}");
+    assert!(!fixture.path("kept/up").exists() && !fixture.path("up").exists());
+}
+
+#[test]
+fn what_cannot_be_reached_is_copied_from_this_machine_and_said() {
+    let fixture = Fixture::new();
+    let (_, release) = fixture.publish("1.2.3");
+    fixture.install("1.2.3", "1.2.3");
+    fixture.install("1.3.0", "1.3.0");
+    // Of a line that nobody knows, and one that is another than it seems.
+    fixture.install("0.9.0", "0.9.0");
+    let runtimes = fixture.runtimes(&[release], Choice::default());
+    assert_eq!(versions(&runtimes, Scope::default()), ["1.2.3", "1.3.0"]);
+    let obtained = fixture.get(&runtimes, "1.2.3").unwrap();
+    assert_eq!(obtained.kept.way, Way::Host);
+    let note = "Not fetched: lang-1.2.3.tgz of lang.example.org (there is no network)";
+    assert_eq!(obtained.notes, [note]);
+    // It is not asked for again at once.
+    fs::remove_dir_all(fixture.path("kept/kept")).unwrap();
+    assert_eq!(fixture.get(&runtimes, "1.2.3").unwrap().notes, [note]);
+    assert_eq!(fixture.asked.borrow().len(), 1);
+    // A program that has changed is copied again.
+    let before = fixture.get(&runtimes, "1.3.0").unwrap();
+    fixture.install("1.3.0", "1.3.0 ");
+    fs::write(fixture.path("home/langs/1.3.0/lib/lang/std"), "new").unwrap();
+    let after = fixture.get(&runtimes, "1.3.0").unwrap();
+    assert_ne!(before.kept.tree, after.kept.tree);
+    // The build of before can be repeated no more, and that of now can.
+    let scope = Scope::default();
+    let repeat = |digest| {
+        fixture.with_hands(|hands| runtimes.get_tree("lang", "1.3.0", digest, scope, hands))
+    };
+    assert_eq!(repeat(after.kept.tree).unwrap().kept, after.kept);
+    assert!(matches!(
+        repeat(before.kept.tree),
+        Err(Error::OtherTree { .. })
+    ));
+}
+
+#[test]
+fn the_machine_s_own_are_not_for_other_stacks_nor_against_the_operator() {
+    let fixture = Fixture::new();
+    let (_, release) = fixture.publish("1.2.3");
+    fixture.install("1.3.0", "1.3.0");
+    let runtimes = fixture.runtimes(std::slice::from_ref(&release), Choice::default());
+    fixture.get(&runtimes, "1.3.0").unwrap();
+    let other_stack = Scope {
+        other_stack: true,
+        ..Scope::default()
+    };
+    assert_eq!(versions(&runtimes, other_stack), ["1.2.3"]);
+    let got = fixture.with_hands(|hands| runtimes.get("lang", "1.3.0", other_stack, hands));
+    assert!(matches!(got, Err(Error::Nowhere { .. })), "{got:?}");
+    let choice = Choice {
+        without_host: true,
+        offline: true,
+        ..Choice::default()
+    };
+    let runtimes = fixture.runtimes(&[release], choice);
+    assert_eq!(versions(&runtimes, Scope::default()), Vec::<String>::new());
+    let error = fixture.get(&runtimes, "1.2.3").unwrap_err();
+    assert!(matches!(error, Error::Offline { .. }), "{error}");
+    let error = fixture.get(&runtimes, "1.3.0").unwrap_err();
+    assert!(matches!(error, Error::Nowhere { .. }), "{error}");
+    assert!(fixture.asked.borrow().is_empty());
+}
+
+#[test]
+fn an_import_is_what_it_says_and_stays() {
+    let fixture = Fixture::new();
+    let prefix = fixture.install("1.2.4", "1.2.4");
+    let away = fixture.path("unpacked");
+    fs::rename(prefix, &away).unwrap();
+    let choice = Choice {
+        offline: true,
+        ..Choice::default()
+    };
+    let runtimes = fixture.runtimes(&[], choice);
+    let import = |version: &str, path: &Path| {
+        fixture.with_hands(|hands| runtimes.import("lang", version, path, hands))
+    };
+    let error = import("1.3", &away).unwrap_err();
+    assert!(
+        matches!(error, Error::NotThere { found: None, .. }),
+        "{error}"
+    );
+    let error = import("1.2.5", &away).unwrap_err();
+    assert!(matches!(&error, Error::NotThere { found: Some(found), .. } if found == "1.2.4"));
+    let imported = import("1.2", &away).unwrap();
+    assert_eq!(imported.kept.version, "1.2.4");
+    fs::remove_dir_all(&away).unwrap();
+    assert_eq!(fixture.get(&runtimes, "1.2.4").unwrap(), imported);
+    assert_eq!(versions(&runtimes, Scope::default()), ["1.2.4"]);
+    // Nothing is old enough; later it stays for what it is, and a copy goes.
+    fixture.install("1.3.0", "1.3.0");
+    let copied = fixture.get(&runtimes, "1.3.0").unwrap();
+    assert_eq!(runtimes.sweep(SystemTime::UNIX_EPOCH).unwrap(), []);
+    let later = fs::metadata(fixture.dir.path())
+        .unwrap()
+        .modified()
+        .unwrap();
+    let gone = runtimes.sweep(later + Duration::from_secs(60)).unwrap();
+    assert_eq!(gone, std::slice::from_ref(&copied.kept));
+    assert!(!copied.tree.exists() && imported.tree.exists());
+}
+
+#[test]
+fn names_and_versions_of_builds_lead_nowhere_else() {
+    let fixture = Fixture::new();
+    let runtimes = fixture.runtimes(&[], Choice::default());
+    for version in ["", "../1.2", "1.2/3", "1\n", &"1".repeat(100)] {
+        let got = fixture.get(&runtimes, version);
+        assert!(matches!(got, Err(Error::Nowhere { .. })), "{version:?}");
+    }
+    let scope = Scope::default();
+    let got = fixture.with_hands(|hands| runtimes.get("../lang", "1.2.3", scope, hands));
+    assert!(matches!(got, Err(Error::Unknown { .. })));
+    assert!(!fixture.path("kept").exists());
+}
+
+#[test]
+fn the_embedded_inventories_are_in_order() {
+    let inventories = crate::buildpack::builtin_runtimes();
+    assert!(!inventories.is_empty());
+    for (recipe, releases) in inventories {
+        let recipe = Recipe::parse(recipe).unwrap();
+        let releases = parse_releases(releases).unwrap();
+        assert!(!releases.is_empty(), "{}", recipe.name);
+        let completions = recipe
+            .lines
+            .values()
+            .filter_map(|line| line.completed_by.as_ref());
+        let sources = releases.iter().flat_map(|release| &release.sources);
+        for source in sources.chain(completions) {
+            match source {
+                Source::Url { url, sha256 } => {
+                    assert!(url.starts_with("https://"), "{url}");
+                    assert!(
+                        format!("sha256:{sha256}").parse::<Digest>().is_ok(),
+                        "{url}"
+                    );
+                }
+                Source::Npm { npm, integrity } => {
+                    assert!(npm.contains('@'), "{npm}");
+                    assert!(integrity.starts_with("sha512-"), "{npm}");
+                }
+            }
+        }
+        for release in &releases {
+            assert!(
+                recipe.line(&release.version).is_some(),
+                "{} has no line",
+                release.version
+            );
+        }
+    }
+}
+
+#[test]
+fn mirrors_are_of_addresses() {
+    for text in [
+        "",
+        "https://a/",
+        "a=b",
+        "https://a/=/srv",
+        "ftp://a=https://b",
+    ] {
+        assert!(text.parse::<Mirror>().is_err(), "{text}");
+    }
+    let mirror: Mirror = "https://a/dist/=http://b/".parse().unwrap();
+    assert_eq!(
+        mirror.rewritten("https://a/dist/x"),
+        Some("http://b/x".into())
+    );
+    assert_eq!(mirror.rewritten("https://c/dist/x"), None);
+}
