@@ -60,6 +60,9 @@ pub struct Args {
     /// Leave it to itself: print its name, and let its output go to the app's log.
     #[arg(short, long)]
     pub detached: bool,
+    /// Run a slug's file on this stack [default: the one that it was built on].
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["detached", "size", "no_tty"])]
+    pub stack: Option<StackName>,
     /// The dyno's size.
     #[arg(short, long, value_name = "SIZE")]
     pub size: Option<String>,
@@ -194,7 +197,13 @@ fn start(args: &Args, running: &Running) -> Result<ExitCode> {
         (quote(&args.command), "run.1".to_owned())
     };
 
-    let image = image(runnable.stack.as_ref())?;
+    let image = match &args.stack {
+        Some(name) => {
+            let stacks = super::stack::stacks(&Environment::read())?;
+            stacks.find(Some(name))?.image.map(|image| image.root)
+        }
+        None => image(runnable.stack.as_ref())?,
+    };
     let root = sandbox.root_on(&work.path().join("root"), image.as_deref())?;
     let slug = File::open(&runnable.slug).with_context(|| runnable.slug.display().to_string())?;
     pack::extract(BufReader::new(running.read(slug)), &root.app())?;

@@ -60,7 +60,7 @@ pub(super) fn begin(
     out.detail(&format!("Isolation: {level}, network: {network}"))?;
     let trees = machine.runtimes.runtimes.trees();
     let trees = trees.context("preparing the runtimes")?;
-    let runtimes = BuildRuntimes::new(machine, stack, &watch.cancel, job.runtimes);
+    let runtimes = BuildRuntimes::new(machine, stack, (&watch.cancel, job.scratch), job.runtimes);
     let tools = Tools::new(
         &machine.sandbox,
         &mut root,

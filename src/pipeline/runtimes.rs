@@ -1,6 +1,7 @@
 //! Language runtimes for builds: what the tools below need done for them, and what a build has got.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use anyhow::Result;
 
 use super::Machine;
 use super::obtain::fetch_archive;
-use crate::runtime::{self, Hands, Obtained, PREPARED, Runtimes, Scope};
+use crate::runtime::{self, Hands, Obtained, OtherStack, PREPARED, Runtimes, Scope};
 use crate::sandbox::{Cancel, Ended, Profile, Rules, Sandbox, Spec, TOOL_DIR, Watch, remove_tree};
 use crate::slug::RuntimeTree;
 use crate::stack::Stack;
@@ -34,6 +35,7 @@ impl RuntimeSupply {
     fn with_hands<T>(
         &self,
         sandbox: &Sandbox,
+        stack: Option<&Path>,
         cancel: &Cancel,
         call: impl FnOnce(&Hands<'_>) -> T,
     ) -> T {
@@ -42,7 +44,7 @@ impl RuntimeSupply {
                 .map(drop)
                 .map_err(|error| said_of(url, &error))
         };
-        let run = |dir: &Path, argv: &[String]| prepare(sandbox, dir, argv, cancel);
+        let run = |dir: &Path, argv: &[String]| prepare(sandbox, stack, dir, argv, cancel);
         call(&Hands {
             fetch: &fetch,
             run: &run,
@@ -73,7 +75,7 @@ pub fn obtain_runtime(
     cancel: &Cancel,
 ) -> Result<Obtained, runtime::Error> {
     let supply = &machine.runtimes;
-    supply.with_hands(&machine.sandbox, cancel, |hands| {
+    supply.with_hands(&machine.sandbox, None, cancel, |hands| {
         supply.runtimes.get(name, version, Scope::default(), hands)
     })
 }
@@ -90,18 +92,40 @@ pub fn import_runtime(
     cancel: &Cancel,
 ) -> Result<Obtained, runtime::Error> {
     let supply = &machine.runtimes;
-    supply.with_hands(&machine.sandbox, cancel, |hands| {
+    supply.with_hands(&machine.sandbox, None, cancel, |hands| {
         supply.runtimes.import(name, version, prefix, hands)
     })
 }
 
 /// Runs a recipe's command over a new tree, which it finds in its directory, without a network.
-fn prepare(sandbox: &Sandbox, dir: &Path, argv: &[String], cancel: &Cancel) -> Result<(), String> {
+fn prepare(
+    sandbox: &Sandbox,
+    stack: Option<&Path>,
+    dir: &Path,
+    argv: &[String],
+    cancel: &Cancel,
+) -> Result<(), String> {
+    let at = dir.join("root");
+    let done = run(sandbox, &at, stack, Some(&dir.join(PREPARED)), argv, cancel);
+    remove_tree(&at).map_err(|error| error.to_string())?;
+    done.map(drop)
+}
+
+/// Runs a command in a new root at `at`, without a network, where `tree` is in its directory
+/// meanwhile; gives what it prints.
+fn run(
+    sandbox: &Sandbox,
+    at: &Path,
+    stack: Option<&Path>,
+    tree: Option<&Path>,
+    argv: &[String],
+    cancel: &Cancel,
+) -> Result<String, String> {
     let said = |error: &dyn std::error::Error| error.to_string();
-    let (tree, at) = (dir.join(PREPARED), dir.join("root"));
-    let root = sandbox.root(&at).map_err(|error| said(&error))?;
+    let root = sandbox.root_on(at, stack).map_err(|error| said(&error))?;
     let inside = root.app().join(PREPARED);
-    std::fs::rename(&tree, &inside).map_err(|error| said(&error))?;
+    let moved = |from: &Path, to: &Path| fs::rename(from, to).map_err(|error| said(&error));
+    tree.map_or(Ok(()), |tree| moved(tree, &inside))?;
     root.hand_over().map_err(|error| said(&error))?;
     let spec = Spec {
         argv: argv.to_vec(),
@@ -115,18 +139,15 @@ fn prepare(sandbox: &Sandbox, dir: &Path, argv: &[String], cancel: &Cancel) -> R
     };
     let done = sandbox.capture(&root, &spec, &watch, OUTPUT_BYTES);
     let done = done.map_err(|error| said(&error))?;
+    let words = String::from_utf8_lossy(&done.stdout).trim().to_owned();
     match done.ended {
         Ended::Exited(exit) if exit.is_success() => {}
-        Ended::Exited(exit) => {
-            let words = String::from_utf8_lossy(&done.stdout).trim().to_owned();
-            return Err(format!("it ended with {exit:?}: {words}"));
-        }
+        Ended::Exited(exit) => return Err(format!("it ended with {exit:?}: {words}")),
         Ended::TimedOut => return Err("it took too long".to_owned()),
         Ended::Cancelled => return Err("it was cancelled".to_owned()),
     }
-    std::fs::rename(&inside, &tree).map_err(|error| said(&error))?;
-    drop(root);
-    remove_tree(&at).map_err(|error| said(&error))
+    tree.map_or(Ok(()), |tree| moved(&inside, tree))?;
+    Ok(words)
 }
 
 /// The runtimes of one build: what it is answered, and what it has got.
@@ -134,29 +155,56 @@ pub(super) struct BuildRuntimes {
     supply: RuntimeSupply,
     sandbox: Sandbox,
     cancel: Cancel,
-    other_stack: bool,
+    stack: Stack,
+    /// A directory of the build.
+    scratch: PathBuf,
     /// Where the build is to be repeated, what it had then.
     pinned: Vec<RuntimeTree>,
     got: Mutex<Vec<RuntimeTree>>,
 }
 
 impl BuildRuntimes {
-    pub fn new(machine: &Machine, stack: &Stack, cancel: &Cancel, pinned: &[RuntimeTree]) -> Self {
+    pub fn new(
+        machine: &Machine,
+        stack: &Stack,
+        (cancel, scratch): (&Cancel, &Path),
+        pinned: &[RuntimeTree],
+    ) -> Self {
         Self {
             supply: machine.runtimes.clone(),
             sandbox: machine.sandbox.clone(),
             cancel: cancel.clone(),
-            other_stack: stack.image.is_some(),
+            stack: stack.clone(),
+            scratch: scratch.to_owned(),
             pinned: pinned.to_vec(),
             got: Mutex::default(),
         }
     }
 
-    fn scope(&self, here: bool) -> Scope {
-        Scope {
+    /// Calls with what the build's stack is.
+    fn in_scope<T>(&self, here: bool, call: impl FnOnce(Scope<'_>) -> T) -> T {
+        let Some(image) = &self.stack.image else {
+            return call(Scope { here, stack: None });
+        };
+        let ask = |argv: &[String]| self.ask(&image.root, argv);
+        let stack = OtherStack {
+            name: self.stack.name.as_str(),
+            root: &image.root,
+            ask: &ask,
+        };
+        call(Scope {
             here,
-            other_stack: self.other_stack,
-        }
+            stack: Some(stack),
+        })
+    }
+
+    /// What a command of the stack prints, if it succeeds.
+    fn ask(&self, stack: &Path, argv: &[String]) -> Option<String> {
+        let work = tempfile::tempdir_in(&self.scratch).ok()?;
+        let at = work.path().join("root");
+        let said = run(&self.sandbox, &at, Some(stack), None, argv, &self.cancel);
+        remove_tree(&at).ok()?;
+        said.ok()
     }
 
     /// Answers which versions there are.
@@ -170,7 +218,8 @@ impl BuildRuntimes {
                 }],
             };
         }
-        match self.supply.runtimes.offers(name, self.scope(here)) {
+        let runtimes = &self.supply.runtimes;
+        match self.in_scope(here, |scope| runtimes.offers(name, scope)) {
             Ok(offers) => Answer::Runtimes {
                 offers: offers.into_iter().map(offer).collect(),
             },
@@ -182,14 +231,17 @@ impl BuildRuntimes {
     pub fn get(&self, name: &str, version: &str, here: bool) -> Answer {
         let supply = &self.supply;
         let pinned = self.pinned.iter().find(|one| one.name == name);
-        let obtained = supply.with_hands(&self.sandbox, &self.cancel, |hands| match pinned {
-            Some(pinned) => {
-                let (digest, scope) = (pinned.digest, self.scope(here));
-                supply
-                    .runtimes
-                    .get_tree(name, version, digest, scope, hands)
-            }
-            None => supply.runtimes.get(name, version, self.scope(here), hands),
+        let image = self.stack.image.as_ref().map(|image| image.root.as_path());
+        let obtained = supply.with_hands(&self.sandbox, image, &self.cancel, |hands| {
+            self.in_scope(here, |scope| match pinned {
+                Some(pinned) => {
+                    let digest = pinned.digest;
+                    supply
+                        .runtimes
+                        .get_tree(name, version, digest, scope, hands)
+                }
+                None => supply.runtimes.get(name, version, scope, hands),
+            })
         });
         match obtained {
             Ok(obtained) => {

@@ -1,4 +1,5 @@
-//! Runtimes that this machine itself has: found by a recipe's paths, asked for their versions.
+//! Runtimes that this machine itself has, or an imported stack: found by a recipe's paths, asked for
+//! their versions.
 
 use std::fs;
 use std::io::Read;
@@ -19,6 +20,8 @@ const ANSWER_BYTES: u64 = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     pub program: PathBuf,
+    /// The same as people read it.
+    pub shown: String,
     pub version: String,
 }
 
@@ -45,21 +48,30 @@ pub fn identity(program: &Path) -> Option<Identity> {
     ))
 }
 
-/// The programs that a recipe's paths lead to, in their order; those of one directory by name.
-pub fn programs(recipe: &Recipe, home: Option<&Path>) -> Vec<PathBuf> {
+/// The programs that a recipe's paths lead to below `root`, in their order; those of one directory by
+/// name.
+pub fn programs(recipe: &Recipe, root: &Path, home: Option<&Path>) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for pattern in &recipe.host.programs {
         let (start, rest) = match (pattern.strip_prefix("~/"), home) {
             (Some(rest), Some(home)) => (home, rest),
             (Some(_), None) => continue,
-            (None, _) => (Path::new("/"), pattern.trim_start_matches('/')),
+            (None, _) => (root, pattern.trim_start_matches('/')),
         };
         let mut paths = vec![start.to_owned()];
         for name in rest.split('/') {
             let named = |dir: &PathBuf| entries(recipe, dir, name);
             paths = paths.iter().flat_map(named).collect();
         }
-        found.extend(paths.into_iter().filter(|path| path.is_file()));
+        // Of a stack no link is followed: an absolute one would lead to this machine's files.
+        let is_file = |path: &PathBuf| {
+            let meta = match root.parent() {
+                None => fs::metadata(path),
+                Some(_) => fs::symlink_metadata(path),
+            };
+            meta.is_ok_and(|meta| meta.is_file())
+        };
+        found.extend(paths.into_iter().filter(is_file));
     }
     let mut seen = Vec::new();
     found.retain(|path| {
@@ -130,9 +142,14 @@ pub fn version(recipe: &Recipe, program: &Path) -> Option<String> {
     let mut text = String::new();
     let out = child.stdout.take()?;
     out.take(ANSWER_BYTES).read_to_string(&mut text).ok()?;
+    status.success().then(|| read_version(&text)).flatten()
+}
+
+/// The version that a program has printed.
+pub fn read_version(text: &str) -> Option<String> {
     let text = text.trim().trim_start_matches('v');
     let plain = |c: char| c.is_ascii_digit() || c == '.';
-    (status.success() && !text.is_empty() && text.chars().all(plain)).then(|| text.to_owned())
+    (!text.is_empty() && text.chars().all(plain)).then(|| text.to_owned())
 }
 
 #[cfg(test)]

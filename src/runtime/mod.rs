@@ -160,24 +160,37 @@ pub struct Choice {
     pub mirrors: Vec<Mirror>,
 }
 
+/// Runs a command with a directory that it may change; else says why it could not.
+pub type Run<'a> = dyn Fn(&Path, &[String]) -> Result<(), String> + 'a;
+
 /// What is done for this module by those above it, who know how.
 pub struct Hands<'a> {
     /// Fetches an address into a new file; else says why not.
     pub fetch: &'a dyn Fn(&str, &Path) -> Result<(), String>,
     /// Runs a command in a sandbox, in a directory of which `runtime` is a new tree that it may
     /// change; else says why not.
-    pub run: &'a dyn Fn(&Path, &[String]) -> Result<(), String>,
+    pub run: &'a Run<'a>,
     /// Whether to stop.
     pub stop: &'a AtomicBool,
 }
 
 /// For which builds a runtime is to be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Scope {
+#[derive(Clone, Copy, Default)]
+pub struct Scope<'a> {
     /// Without what would have to be fetched.
     pub here: bool,
-    /// On another stack than this machine's, whose own programs may not run there.
-    pub other_stack: bool,
+    /// The stack, where it is not this machine's own, whose programs may not run there.
+    pub stack: Option<OtherStack<'a>>,
+}
+
+/// An imported stack, which may have runtimes itself.
+#[derive(Clone, Copy)]
+pub struct OtherStack<'a> {
+    pub name: &'a str,
+    /// Its root file system.
+    pub root: &'a Path,
+    /// Runs a command on it, in a sandbox, and gives what it prints, if it succeeds.
+    pub ask: &'a dyn Fn(&[String]) -> Option<String>,
 }
 
 /// A version that can be had.
@@ -295,7 +308,7 @@ impl Runtimes {
     ///
     /// # Errors
     /// [`Error::Unknown`].
-    pub fn offers(&self, name: &str, scope: Scope) -> Result<Vec<Offer>, Error> {
+    pub fn offers(&self, name: &str, scope: Scope<'_>) -> Result<Vec<Offer>, Error> {
         let Known { recipe, releases } = self.known(name)?;
         let mut offers = Vec::<Offer>::new();
         let mut add = |version: &str, origin: String| {
@@ -327,37 +340,53 @@ impl Runtimes {
             }
         }
         for found in self.of_host(recipe, scope) {
-            add(&found.version, self.host_origin(&found.program));
+            add(&found.version, found.shown);
         }
         Ok(offers)
     }
 
-    fn host_origin(&self, program: &Path) -> String {
-        format!("this machine's {} ({})", program.display(), self.stack)
-    }
-
-    fn of_host(&self, recipe: &Recipe, scope: Scope) -> Vec<Found> {
-        if self.choice.without_host || scope.other_stack {
+    /// What the stack that a build is for has itself: this machine, or an imported one.
+    fn of_host(&self, recipe: &Recipe, scope: Scope<'_>) -> Vec<Found> {
+        if self.choice.without_host {
             return Vec::new();
         }
+        let (root, home) = match scope.stack {
+            Some(stack) => (stack.root, None),
+            None => (Path::new("/"), self.home.as_deref()),
+        };
         let mut all = Vec::new();
-        for program in host::programs(recipe, self.home.as_deref()) {
+        for program in host::programs(recipe, root, home) {
             let Some(identity) = host::identity(&program) else {
                 continue;
             };
+            let inside = program.strip_prefix(root).unwrap_or(&program);
+            let inside = Path::new("/").join(inside).display().to_string();
             let known = locked(&self.asked).get(&program).cloned();
             let version = match known {
                 Some((same, version)) if same == identity => version,
                 _ => {
-                    let version = host::version(recipe, &program);
+                    let version = match scope.stack {
+                        None => host::version(recipe, &program),
+                        Some(stack) => {
+                            let argv = [&[inside.clone()][..], &recipe.host.version].concat();
+                            (stack.ask)(&argv).and_then(|said| host::read_version(&said))
+                        }
+                    };
                     locked(&self.asked).insert(program.clone(), (identity, version.clone()));
                     version
                 }
             };
             let known =
                 |version: &String| recipe.lines.is_empty() || recipe.line(version).is_some();
-            let version = version.filter(known);
-            all.extend(version.map(|version| Found { program, version }));
+            let shown = match scope.stack {
+                Some(stack) => format!("{inside} of the stack {}", stack.name),
+                None => format!("this machine's {inside} ({})", self.stack),
+            };
+            all.extend(version.filter(known).map(|version| Found {
+                program,
+                shown,
+                version,
+            }));
         }
         all
     }
@@ -371,7 +400,7 @@ impl Runtimes {
         &self,
         name: &str,
         version: &str,
-        scope: Scope,
+        scope: Scope<'_>,
         hands: &Hands<'_>,
     ) -> Result<Obtained, Error> {
         let known = self.known(name)?;
@@ -416,7 +445,8 @@ impl Runtimes {
             .iter()
             .find(|one| one.version == version)
         {
-            return Ok(self.obtained(self.copy(recipe, found, hands)?, notes));
+            let kept = self.copy(recipe, found, scope, hands)?;
+            return Ok(self.obtained(kept, notes));
         }
         Err(match last {
             Some(error) => error,
@@ -437,7 +467,7 @@ impl Runtimes {
         name: &str,
         version: &str,
         expected: Digest,
-        scope: Scope,
+        scope: Scope<'_>,
         hands: &Hands<'_>,
     ) -> Result<Obtained, Error> {
         let obtained = match self.cache.find(name, version) {
@@ -461,7 +491,7 @@ impl Runtimes {
     }
 
     /// What is kept of a version; a copy of the machine's own for as long as that has not changed.
-    fn here(&self, recipe: &Recipe, version: &str, scope: Scope) -> Option<Obtained> {
+    fn here(&self, recipe: &Recipe, version: &str, scope: Scope<'_>) -> Option<Obtained> {
         let kept = self.cache.find(&recipe.name, version)?;
         if kept.way == Way::Host {
             let mut own = self.of_host(recipe, scope).into_iter();
@@ -493,8 +523,13 @@ impl Runtimes {
     ) -> Result<Kept, Error> {
         let work = self.cache.work()?;
         let prefix = self.reach(source, &work.path().join("source"), hands)?;
-        let from = (Way::Fetched, source.shown(), None);
-        self.take(recipe, version, &prefix, work.path(), from, hands)
+        let from = Origin {
+            way: Way::Fetched,
+            words: source.shown(),
+            identity: None,
+            is_of_machine: false,
+        };
+        self.take(recipe, version, &prefix, from, hands)
     }
 
     /// Obtains a source, unless it was tried just now in vain.
@@ -515,12 +550,21 @@ impl Runtimes {
         reached
     }
 
-    fn copy(&self, recipe: &Recipe, found: &Found, hands: &Hands<'_>) -> Result<Kept, Error> {
-        let work = self.cache.work()?;
-        let origin = self.host_origin(&found.program);
-        let from = (Way::Host, origin, identity_text(&found.program));
-        let prefix = found.prefix();
-        self.take(recipe, &found.version, prefix, work.path(), from, hands)
+    fn copy(
+        &self,
+        recipe: &Recipe,
+        found: &Found,
+        scope: Scope<'_>,
+        hands: &Hands<'_>,
+    ) -> Result<Kept, Error> {
+        let from = Origin {
+            way: Way::Host,
+            words: found.shown.clone(),
+            identity: identity_text(&found.program),
+            // On an imported stack the app runs, too: what it needs is there.
+            is_of_machine: scope.stack.is_none(),
+        };
+        self.take(recipe, &found.version, found.prefix(), from, hands)
     }
 
     /// Takes a directory that was unpacked or installed elsewhere for a version from now on.
@@ -553,13 +597,13 @@ impl Runtimes {
             });
         };
         let _held = self.cache.lock(name, &version, hands.stop)?;
-        let work = self.cache.work()?;
-        let from = (
-            Way::Imported,
-            format!("imported from {}", prefix.display()),
-            None,
-        );
-        let kept = self.take(recipe, &version, prefix, work.path(), from, hands)?;
+        let from = Origin {
+            way: Way::Imported,
+            words: format!("imported from {}", prefix.display()),
+            identity: None,
+            is_of_machine: true,
+        };
+        let kept = self.take(recipe, &version, prefix, from, hands)?;
         Ok(self.obtained(kept, Vec::new()))
     }
 
@@ -569,14 +613,15 @@ impl Runtimes {
         recipe: &Recipe,
         version: &str,
         prefix: &Path,
-        work: &Path,
-        (way, origin, identity): (Way, String, Option<String>),
+        from: Origin,
         hands: &Hands<'_>,
     ) -> Result<Kept, Error> {
+        let work = self.cache.work()?;
+        let work = work.path();
         let tree = work.join(PREPARED);
-        tree::take(recipe, version, prefix, &tree)?;
+        tree::take(recipe, version, prefix, &tree, from.is_of_machine)?;
         self.complete(recipe, version, work, &tree, hands)?;
-        if way != Way::Fetched {
+        if from.is_of_machine {
             bring_libraries(&tree)?;
         }
         if !recipe.prepare.is_empty() {
@@ -593,9 +638,9 @@ impl Runtimes {
             version: version.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
             tree: measured.digest,
-            way,
-            origin,
-            identity,
+            way: from.way,
+            origin: from.words,
+            identity: from.identity,
             files: measured.files,
             bytes: measured.bytes,
         };
@@ -638,7 +683,7 @@ impl Runtimes {
         // What it has besides is dropped, and links to it are made, as of the whole.
         let whole = work.join("whole");
         fs::rename(tree, &whole).map_err(io_error(tree))?;
-        tree::take(recipe, version, &whole, tree)
+        tree::take(recipe, version, &whole, tree, false)
     }
 
     /// What is here, by name and version, with the time of the last use.
@@ -656,6 +701,16 @@ impl Runtimes {
     pub fn sweep(&self, before: SystemTime) -> Result<Vec<Kept>, Error> {
         self.cache.sweep(before)
     }
+}
+
+/// Where a tree comes from.
+struct Origin {
+    way: Way,
+    words: String,
+    /// Of a program that may change.
+    identity: Option<String>,
+    /// Whether this machine's own files are in it, or what it needs.
+    is_of_machine: bool,
 }
 
 /// Where the releases of a runtime are that go over those of its buildpack.

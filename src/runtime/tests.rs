@@ -17,7 +17,7 @@ keep = ["bin/lang{line}", "lib/lang"]
 [links]
 "bin/lang" = "lang{line}"
 [host]
-programs = ["~/langs/*/bin/lang{line}"]
+programs = ["/opt/lang/bin/lang{line}", "~/langs/*/bin/lang{line}"]
 version = ["--version"]
 [lines."1.2"]
 end_of_life = "2030-01-31"
@@ -122,7 +122,7 @@ impl Fixture {
     }
 }
 
-fn versions(runtimes: &Runtimes, scope: Scope) -> Vec<String> {
+fn versions(runtimes: &Runtimes, scope: Scope<'_>) -> Vec<String> {
     let offers = runtimes.offers("lang", scope).unwrap();
     offers.into_iter().map(|offer| offer.version).collect()
 }
@@ -239,12 +239,32 @@ fn the_machine_s_own_are_not_for_other_stacks_nor_against_the_operator() {
     fixture.install("1.3.0", "1.3.0");
     let runtimes = fixture.runtimes(std::slice::from_ref(&release), Choice::default());
     fixture.get(&runtimes, "1.3.0").unwrap();
-    let other_stack = Scope {
-        other_stack: true,
+    let stack = Scope {
+        stack: Some(OtherStack {
+            name: "small-1",
+            root: &fixture.path("stack"),
+            ask: &|argv| (argv[0] == "/opt/lang/bin/lang1.2").then(|| "1.2.9\n".to_owned()),
+        }),
         ..Scope::default()
     };
-    assert_eq!(versions(&runtimes, other_stack), ["1.2.3"]);
-    let got = fixture.with_hands(|hands| runtimes.get("lang", "1.3.0", other_stack, hands));
+    assert_eq!(versions(&runtimes, stack), ["1.2.3"]);
+    let got = fixture.with_hands(|hands| runtimes.get("lang", "1.3.0", stack, hands));
+    assert!(matches!(got, Err(Error::Nowhere { .. })), "{got:?}");
+    // But what it has itself is; no link of it is followed.
+    let prefix = fixture.path("stack/opt/lang");
+    fs::create_dir_all(prefix.parent().unwrap()).unwrap();
+    fs::rename(fixture.install("1.2.9", "never run here"), &prefix).unwrap();
+    fs::write(fixture.path("secret"), "secret").unwrap();
+    std::os::unix::fs::symlink(fixture.path("secret"), prefix.join("lib/lang/link")).unwrap();
+    assert_eq!(versions(&runtimes, stack), ["1.2.3", "1.2.9"]);
+    let got = fixture.with_hands(|hands| runtimes.get("lang", "1.2.9", stack, hands));
+    let got = got.unwrap();
+    assert_eq!(
+        got.kept.origin,
+        "/opt/lang/bin/lang1.2 of the stack small-1"
+    );
+    assert!(got.tree.join("lib/lang/std").exists() && !got.tree.join("lib/lang/link").exists());
+    let got = fixture.get(&runtimes, "1.2.9");
     assert!(matches!(got, Err(Error::Nowhere { .. })), "{got:?}");
     let choice = Choice {
         without_host: true,

@@ -12,18 +12,25 @@ use super::recipe::Recipe;
 use super::{Error, io_error};
 use crate::digest::{Digest, Hashing};
 
-/// Copies what a recipe keeps of a prefix into the new directory `dest`.
+/// Copies what a recipe keeps of a prefix into the new directory `dest`. Links that lead out of the
+/// prefix are followed only where it is said: they lead to files of this machine.
 ///
 /// # Errors
 /// A file cannot be read or written.
-pub fn take(recipe: &Recipe, version: &str, prefix: &Path, dest: &Path) -> Result<(), Error> {
+pub fn take(
+    recipe: &Recipe,
+    version: &str,
+    prefix: &Path,
+    dest: &Path,
+    follow: bool,
+) -> Result<(), Error> {
     fs::create_dir(dest).map_err(io_error(dest))?;
     let patterns = |all: &[String]| {
         let filled = all.iter().map(|one| recipe.filled(one, version));
         filled.collect::<Vec<_>>()
     };
     let (keep, drop) = (patterns(&recipe.keep), patterns(&recipe.drop));
-    let taking = Taking { keep, drop };
+    let taking = Taking { keep, drop, follow };
     taking.copy(prefix, Path::new(""), dest, false)?;
     for (link, to) in &recipe.links {
         let (link, to) = (recipe.filled(link, version), recipe.filled(to, version));
@@ -39,6 +46,7 @@ pub fn take(recipe: &Recipe, version: &str, prefix: &Path, dest: &Path) -> Resul
 struct Taking {
     keep: Vec<String>,
     drop: Vec<String>,
+    follow: bool,
 }
 
 impl Taking {
@@ -57,6 +65,9 @@ impl Taking {
             let kind = entry.file_type().map_err(io_error(&source))?;
             // A prefix may have links out of it, such as into /etc: what they lead to is taken.
             let inside = kind.is_symlink() && stays_inside(from, &source);
+            if kind.is_symlink() && !inside && !self.follow {
+                continue;
+            }
             let meta = if kind.is_symlink() && !inside {
                 let Ok(meta) = fs::metadata(&source) else {
                     // It leads nowhere here, and would there.
@@ -274,7 +285,7 @@ mod tests {
         );
         let measured = [1, 2].map(|n| {
             let dest = dir.path().join(format!("tree{n}"));
-            take(&recipe, "2.0", &prefix, &dest).unwrap();
+            take(&recipe, "2.0", &prefix, &dest, true).unwrap();
             settle(&dest).unwrap()
         });
         assert_eq!(measured[0], measured[1]);
@@ -305,6 +316,9 @@ mod tests {
                 .unwrap()
                 .is_file()
         );
+        let dest = dir.path().join("unfollowed");
+        take(&recipe, "2.0", &prefix, &dest, false).unwrap();
+        assert!(!dest.join("lib/lang2/config").exists());
         fs::write(tree.join("lib/lang2/std.l"), "STD").unwrap();
         assert_ne!(settle(&tree).unwrap().digest, measured[0].digest);
     }

@@ -72,6 +72,8 @@ fn a_build_from_a_source_to_a_slug() {
         .call()
         .unwrap()
         .body_mut()
+        .with_config()
+        .limit(1 << 30)
         .read_to_vec()
         .unwrap();
     assert_eq!(slug["size"].as_u64().unwrap(), blob.len() as u64);

@@ -67,8 +67,14 @@ impl FixtureApp {
 
     /// The first answer of the slug's web process.
     pub fn answer(&self) -> (u16, String) {
+        self.answer_with(&[], &[])
+    }
+
+    /// The same with more arguments and environment.
+    pub fn answer_with(&self, arguments: &[&str], env: &[(&str, &str)]) -> (u16, String) {
         let mut run = self.site.command(Path::new(SLUGLINE));
-        run.arg("run").arg(self.site.path("slug.tgz")).arg("web");
+        run.arg("run").args(arguments).envs(env.iter().copied());
+        run.arg(self.site.path("slug.tgz")).arg("web");
         Running::start(run).get("/")
     }
 
@@ -92,7 +98,7 @@ impl FixtureApp {
     }
 
     /// Whether its web process has something to start.
-    fn has_server(&self) -> bool {
+    pub fn has_server(&self) -> bool {
         let is_there = |name: &str| self.site.path("app").join(name).exists();
         let manifest = fs::read_to_string(self.site.path("app/package.json"));
         is_there("Procfile")

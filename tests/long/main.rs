@@ -8,6 +8,7 @@
     reason = "a test that cannot go on panics, and its site is its environment"
 )]
 
+mod bare;
 mod builds;
 mod built_again;
 mod dynos;

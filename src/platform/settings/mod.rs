@@ -373,20 +373,15 @@ impl Settings {
         Ok(true)
     }
 
-    fn set(&mut self, name: &str, value: &Value, place: &Place) -> Result<(), SettingsError> {
-        let limits = &mut self.build_limits;
+    /// The same for those of dynos.
+    fn set_dynos(
+        &mut self,
+        name: &str,
+        value: &Value,
+        place: &Place,
+    ) -> Result<bool, SettingsError> {
         let dyno = &mut self.dyno_limits;
         match name {
-            "bucket" => self.bucket = Some(parsed(value, place, BUCKET)?),
-            "boot_timeout_seconds" => {
-                let seconds = number(value, place, "seconds", DYNO_SECONDS)?;
-                self.boot_timeout = Duration::from_secs(seconds);
-            }
-            "stop_timeout_seconds" => {
-                let seconds = number(value, place, "seconds", DYNO_SECONDS)?;
-                self.stop_timeout = Duration::from_secs(seconds);
-            }
-            "domain" => self.domain = parsed::<Domain>(value, place, Domain::EXPECTED)?.0,
             "dyno_cpu_percent" => {
                 dyno.cpu_percent = Some(number(value, place, "percent of a core", CPU_PERCENT)?);
             }
@@ -400,6 +395,26 @@ impl Settings {
                 let seconds = number(value, place, "seconds", LONG_SECONDS)?;
                 self.dyno_cycle = Duration::from_secs(seconds);
             }
+            "dyno_sizes" => self.dyno_sizes = dyno_sizes(value, place)?,
+            "dyno_processes" => dyno.processes = number(value, place, "processes", BUILD_COUNT)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn set(&mut self, name: &str, value: &Value, place: &Place) -> Result<(), SettingsError> {
+        let limits = &mut self.build_limits;
+        match name {
+            "bucket" => self.bucket = Some(parsed(value, place, BUCKET)?),
+            "boot_timeout_seconds" => {
+                let seconds = number(value, place, "seconds", DYNO_SECONDS)?;
+                self.boot_timeout = Duration::from_secs(seconds);
+            }
+            "stop_timeout_seconds" => {
+                let seconds = number(value, place, "seconds", DYNO_SECONDS)?;
+                self.stop_timeout = Duration::from_secs(seconds);
+            }
+            "domain" => self.domain = parsed::<Domain>(value, place, Domain::EXPECTED)?.0,
             "web_idle_seconds" => {
                 let seconds = number(value, place, "seconds", LONG_SECONDS)?;
                 self.web_idle = Some(Duration::from_secs(seconds));
@@ -408,8 +423,6 @@ impl Settings {
                 let seconds = number(value, place, "seconds", LONG_SECONDS)?;
                 self.run_idle = Duration::from_secs(seconds);
             }
-            "dyno_sizes" => self.dyno_sizes = dyno_sizes(value, place)?,
-            "dyno_processes" => dyno.processes = number(value, place, "processes", BUILD_COUNT)?,
             "router_listen" => {
                 let expected = "an address and a port, such as 127.0.0.1:7080";
                 self.router_listen = Some(parsed(value, place, expected)?);
@@ -466,6 +479,7 @@ impl Settings {
             "tls_cert" => self.tls_cert = Some(parsed(value, place, "a file's path")?),
             "tls_key" => self.tls_key = Some(parsed(value, place, "a file's path")?),
             _ if self.router.set(name, value, place)?
+                || self.set_dynos(name, value, place)?
                 || self.set_runtimes(name, value, place)? => {}
             _ => {
                 return Err(SettingsError::Unknown {
