@@ -113,6 +113,7 @@ impl Platform {
             cache: Some(&cache),
             last,
             others,
+            repeated: None,
             scratch: scratch.path(),
         };
         run(build, machine, &watch, out)

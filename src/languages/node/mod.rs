@@ -3,14 +3,17 @@
 
 mod failures;
 mod fingerprint;
+mod locked;
 mod manager;
 mod manifest;
+mod packages;
 mod version;
 
 pub use failures::{Step, explain};
 pub use fingerprint::fingerprint;
 pub use manager::{Choice, Manager};
 pub use manifest::Manifest;
+pub use packages::packages;
 pub use version::{Chosen, Request, choose};
 
 use std::path::Path;

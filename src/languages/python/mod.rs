@@ -13,7 +13,7 @@ pub use failures::explain;
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use locked::requirements;
 pub use manager::Manager;
-pub use packages::packages;
+pub use packages::{compare, constraints, packages};
 pub use version::{Chosen, Request, choose};
 
 use std::path::Path;
