@@ -1,7 +1,5 @@
 //! What buildpacks report of packages: the YAML of `bin/report`.
 
-use std::fmt::Write as _;
-
 use serde_json::Value;
 
 use super::{Notice, list};
@@ -21,21 +19,17 @@ pub(super) fn package(name: String, version: String, digest: Option<String>) -> 
 pub fn report(packages: &[Package], lock: Option<&str>) -> String {
     // A JSON string is a YAML string.
     let quoted = |text: &str| Value::from(text).to_string();
+    let line = |package: &Package| {
+        let (name, version) = (quoted(&package.name), quoted(&package.version));
+        let digest = package.digest.as_deref();
+        let digest = digest.map(|digest| format!(", digest: {}", quoted(digest)));
+        let digest = digest.unwrap_or_default();
+        format!("- {{name: {name}, version: {version}{digest}}}\n")
+    };
     let mut text = match packages {
         [] => "packages: []\n".to_owned(),
-        _ => "packages:\n".to_owned(),
+        _ => "packages:\n".to_owned() + &packages.iter().map(line).collect::<String>(),
     };
-    let mut line = |package: &Package| {
-        let (name, version) = (quoted(&package.name), quoted(&package.version));
-        write!(text, "- {{name: {name}, version: {version}")?;
-        if let Some(digest) = &package.digest {
-            write!(text, ", digest: {}", quoted(digest))?;
-        }
-        writeln!(text, "}}")
-    };
-    for package in packages {
-        line(package).expect("a text takes all that is written");
-    }
     if let Some(lock) = lock {
         text = text + "lock: " + &quoted(lock) + "\n";
     }
