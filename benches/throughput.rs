@@ -272,7 +272,7 @@ fn build(app: &App, machine: &Machine, dir: &Path, store: &Store) -> Result<(Bui
         config: &ConfigVars::default(),
         last: None,
         others: Vec::new(),
-        runtimes: &[],
+        repeated: None,
         cache: Some(&cache),
         scratch: &scratch,
     };

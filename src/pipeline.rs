@@ -43,7 +43,7 @@ use crate::compile::cache::{self, Maker, Restored};
 use crate::config::ConfigVars;
 use crate::output::Output;
 use crate::sandbox::{Cancel, Contact, Root, Rules, Sandbox, Watch};
-use crate::slug::{self, RuntimeTree, SlugRecord, UsedBuildpack};
+use crate::slug::{self, Package, SlugRecord, UsedBuildpack};
 use crate::stack::{Stack, StackName};
 use crate::store::Store;
 
@@ -86,8 +86,8 @@ pub struct Build<'a> {
     pub last: Option<Last>,
     /// Other slugs whose members may be the same.
     pub others: Vec<Last>,
-    /// Where it is to be what another build was, the runtimes of that one.
-    pub runtimes: &'a [RuntimeTree],
+    /// The slug that is to be made again: buildpacks are given what they have reported of it.
+    pub repeated: Option<&'a SlugRecord>,
     /// An empty directory for this build alone; the caller removes it.
     pub scratch: &'a Path,
 }
@@ -192,7 +192,13 @@ pub fn build(
         }
         root.hand_over_renewed()?;
         let _answering = begun.tools.start(root, &place.host)?;
-        let done = run_buildpacks(chosen, &asking, out);
+        let recorded = |at| {
+            let report = job
+                .repeated
+                .and_then(|record| compile::Report::of(record, at));
+            begun.tools.give(report.as_ref())
+        };
+        let done = run_buildpacks(chosen, &asking, &recorded, out);
         name_refused(root, out)?;
         done
     })?;
@@ -304,18 +310,20 @@ struct Compiled {
 fn run_buildpacks(
     chosen: &[Chosen],
     asking: &Asking<'_>,
+    give_recorded: &dyn Fn(usize) -> Result<()>,
     out: &mut Output<'_>,
 ) -> Result<Compiled> {
     let (root, compiler) = (asking.root, asking.compiler());
     let mut before = Vec::new();
     let mut report = compile::Report::default();
     let mut used = Vec::new();
-    for Chosen { staged, label } in chosen {
+    for (at, Chosen { staged, label }) in chosen.iter().enumerate() {
         let label = match label {
             Some(label) => label.clone(),
             None => asking.ask_configured(staged, out)?,
         };
         out.step(&format!("{label} app detected"))?;
+        give_recorded(at)?;
         let done = compiler.compile(staged, &label, &before, out);
         if let Err(compile::Error::TimedOut { label, .. }) = &done {
             out.step(&format!("Timed out running buildpack {label}"))?;
@@ -327,8 +335,16 @@ fn run_buildpacks(
         done?;
         let own = own?;
         report.runtimes.extend(own.runtimes);
-        report.packages.extend(own.packages);
-        used.push(used_buildpack(staged, &label));
+        report
+            .packages
+            .extend(own.packages.into_iter().map(|package| Package {
+                buildpack: (chosen.len() > 1).then(|| staged.reference.to_string()),
+                ..package
+            }));
+        used.push(UsedBuildpack {
+            lock: own.lock,
+            ..used_buildpack(staged, &label)
+        });
         before.push(staged.clone());
     }
     // Only the last buildpack's word counts for process types, as on Heroku.
@@ -349,6 +365,7 @@ fn used_buildpack(staged: &Staged, label: &str) -> UsedBuildpack {
         label: label.to_owned(),
         digest: staged.digest,
         pinned: staged.pinned.clone(),
+        lock: None,
     }
 }
 

@@ -121,6 +121,10 @@ pub struct UsedBuildpack {
     /// digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<String>,
+    /// What makes it install the same packages again, in its own words: where an app has no
+    /// lockfile, the one that its package manager would have written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
 }
 
 /// A package that a buildpack says it installed.
@@ -131,6 +135,9 @@ pub struct Package {
     /// Of what was installed, with the name of its algorithm, such as `sha256:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// The buildpack's name, where several took part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buildpack: Option<String>,
 }
 
 #[cfg(test)]

@@ -13,6 +13,16 @@ ask() {
   eval "$facts"
 }
 
+# Whether a slug is made again, and this buildpack has reported something of it.
+is_repetition() {
+  [[ -f /run/slugline/recorded.json ]]
+}
+
+# Prints what it has reported: `runtime NAME` or `lock`.
+recorded() {
+  is_repetition && tool recorded "$@"
+}
+
 # Makes a directory as an earlier build has kept it under a key, with --copy one
 # that can be moved. Fails where none has.
 restore_snapshot() {

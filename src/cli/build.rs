@@ -22,7 +22,7 @@ use crate::output::{Output, human_size};
 use crate::pipeline::{self, Built, Source};
 use crate::platform::data::RUNTIMES;
 use crate::sandbox::{Cancel, Watch, own_mounts, remove_tree};
-use crate::slug::RuntimeTree;
+use crate::slug::SlugRecord;
 use crate::stack::StackName;
 use crate::store::Store;
 
@@ -63,9 +63,6 @@ pub struct Args {
     /// Keep the build cache here between builds.
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// Where a build is repeated, the runtimes that it had.
-    #[arg(skip)]
-    pub runtimes: Vec<RuntimeTree>,
 }
 
 /// Runs the command.
@@ -74,7 +71,7 @@ pub struct Args {
 /// The build's failure; with `--json` it is printed instead, and the exit code says whose fault it is.
 pub fn run(args: &Args) -> Result<ExitCode> {
     own_mounts();
-    let done = build(args, &args.output);
+    let done = build(args, &args.output, None);
     if !args.json {
         let (built, output) = done?;
         return print_summary(&built, &output).map(|()| ExitCode::SUCCESS);
@@ -91,8 +88,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// Builds, and says where the slug is. What an earlier build has put at `earlier` is no source.
-pub(super) fn build(args: &Args, earlier: &Path) -> Result<(Built, PathBuf)> {
+/// Builds, and says where the slug is. What an earlier build has put at `earlier` is no source;
+/// `repeated` is the slug that is to be made again, if one is.
+pub(super) fn build(
+    args: &Args,
+    earlier: &Path,
+    repeated: Option<&SlugRecord>,
+) -> Result<(Built, PathBuf)> {
     let cancel = Cancel::default();
     let cancelled = cancel.clone();
     on_interrupt(move |_| cancelled.cancel())?;
@@ -141,7 +143,7 @@ pub(super) fn build(args: &Args, earlier: &Path) -> Result<(Built, PathBuf)> {
             manifest_digest: None,
         }),
         others: Vec::new(),
-        runtimes: &args.runtimes,
+        repeated,
         scratch: &scratch,
     };
     let watch = Watch {

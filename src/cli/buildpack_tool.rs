@@ -10,10 +10,12 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 
 use super::language_tool::{self, Language};
+use super::print::print;
 use super::runtime_tool::{self, RuntimeCommand};
 use crate::checkout;
+use crate::compile::Report;
 use crate::sandbox::TOOL_DIR;
-use crate::tool::{self, Answer, Key, Request, SOCKET};
+use crate::tool::{self, Answer, Key, RECORDED, Request, SOCKET};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -29,8 +31,23 @@ enum Command {
     /// Have a language's runtime
     #[command(subcommand)]
     Runtime(RuntimeCommand),
+    /// What the calling buildpack has reported, where a slug is made again; exit code 1 elsewhere
+    ///
+    /// A buildpack then installs these versions instead of those that are the newest now.
+    Recorded {
+        #[command(subcommand)]
+        what: Option<Recorded>,
+    },
     #[command(flatten)]
     Language(Language),
+}
+
+#[derive(Debug, Subcommand)]
+enum Recorded {
+    /// The version of a runtime
+    Runtime { name: String },
+    /// The text that it has reported as its lock
+    Lock,
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,12 +99,44 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Command::Cache(CacheCommand::Save(args)) => save(args),
         Command::Cache(CacheCommand::Restore(args)) => restore(args),
         Command::Runtime(command) => runtime_tool::run(command),
+        Command::Recorded { what } => print_recorded(what.as_ref()),
         Command::Language(language) => language_tool::run(language),
     }
 }
 
 pub(super) fn socket() -> PathBuf {
     Path::new(TOOL_DIR).join(SOCKET)
+}
+
+/// What the buildpack has reported of the slug that is made again, where one is.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn recorded() -> Result<Option<Report>> {
+    let path = Path::new(TOOL_DIR).join(RECORDED);
+    let text = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| path.display().to_string())?,
+    };
+    let report = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    Ok(Some(report))
+}
+
+fn print_recorded(what: Option<&Recorded>) -> Result<ExitCode> {
+    let report = recorded()?;
+    let text = match (report, what) {
+        (Some(report), None) => Some(serde_json::to_string(&report)? + "\n"),
+        (Some(mut report), Some(Recorded::Runtime { name })) => {
+            report.runtimes.remove(name).map(|version| version + "\n")
+        }
+        (Some(report), Some(Recorded::Lock)) => report.lock,
+        (None, _) => None,
+    };
+    let Some(text) = text else {
+        return Ok(ExitCode::from(1));
+    };
+    print(text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn save(args: &CacheArgs) -> Result<ExitCode> {

@@ -10,10 +10,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Subcommand, builder::PossibleValuesParser};
 
+use super::buildpack_tool::recorded;
 use super::print::{print, remark};
 use super::runtime_tool;
 use crate::languages::python::Fingerprint;
-use crate::languages::{Candidate, Facts, Notice, Outcome, node, python};
+use crate::languages::{Candidate, Facts, Notice, Outcome, name_recorded, node, python, report};
 use crate::platform::clock;
 
 #[derive(Debug, Subcommand)]
@@ -57,6 +58,10 @@ pub enum Python {
     },
     /// The packages that are installed in a directory, as YAML
     Packages { site_packages: PathBuf },
+    /// Where a slug is made again, its versions as constraints; exit code 1 elsewhere
+    Recorded,
+    /// Where a slug is made again, whether the packages in a directory are those that it has
+    Compare { site_packages: PathBuf },
     /// What the log of a failed installation means
     Explain {
         #[arg(value_parser = PossibleValuesParser::new(["pip", "pipenv", "poetry", "uv"]))]
@@ -87,6 +92,17 @@ pub enum Node {
         #[arg(default_value = "")]
         lockfile: String,
     },
+    /// The packages that are installed, as YAML
+    Packages {
+        #[arg(value_parser = PossibleValuesParser::new(["npm", "yarn", "berry", "pnpm", "bun"]))]
+        manager: String,
+        /// The lockfile, which has the digests
+        #[arg(default_value = "")]
+        lockfile: PathBuf,
+        /// Report the lockfile, too: the app has none itself
+        #[arg(long)]
+        with_lock: bool,
+    },
     /// What the log of a failed step means
     Explain {
         #[arg(value_parser = PossibleValuesParser::new(["npm", "yarn", "berry", "pnpm", "bun"]))]
@@ -116,7 +132,7 @@ pub fn run(language: &Language) -> Result<ExitCode> {
                 remark("");
             }
             print(answer.text)?;
-            Ok(ExitCode::SUCCESS)
+            Ok(ExitCode::from(answer.code))
         }
         Err(notice) => {
             remark(notice.to_string().trim_end_matches('\n'));
@@ -131,20 +147,30 @@ pub fn run(language: &Language) -> Result<ExitCode> {
 struct Answer {
     text: String,
     warnings: Vec<Notice>,
+    code: u8,
 }
 
 impl Answer {
+    /// For a question that only some builds have an answer to.
+    fn nothing() -> Self {
+        Self {
+            code: 1,
+            ..Self::default()
+        }
+    }
+
     fn facts(facts: &Facts, warnings: Vec<Notice>) -> Self {
         Self {
             text: facts.to_string(),
             warnings,
+            code: 0,
         }
     }
 
     fn text(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
-            warnings: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -228,16 +254,27 @@ fn python_answer(question: &Python, app: &Path) -> Result<Outcome<Answer>> {
         Python::Requirements { manager } => {
             python::requirements(app, python_manager(manager)).map(Answer::text)
         }
-        Python::Packages { site_packages } => Ok(Answer::text(python::packages(site_packages))),
+        Python::Packages { site_packages } => {
+            Ok(Answer::text(report(&python::packages(site_packages), None)))
+        }
+        Python::Recorded => match recorded()? {
+            Some(recorded) => python::constraints(app, &recorded.packages).map(Answer::text),
+            None => Ok(Answer::nothing()),
+        },
+        Python::Compare { site_packages } => match recorded()? {
+            Some(recorded) => python::compare(site_packages, &recorded.packages),
+            None => Ok(()),
+        }
+        .map(|()| Answer::default()),
         Python::Explain {
             manager,
             log,
             python,
-        } => Err(python::explain(
-            python_manager(manager),
-            &log_text(log)?,
-            python,
-        )),
+        } => {
+            let log = log_text(log)?;
+            let notice = python::explain(python_manager(manager), &log, python);
+            Err(of_recorded(notice, &log)?)
+        }
     })
 }
 
@@ -259,6 +296,18 @@ fn node_answer(question: &Node, app: &Path) -> Result<Outcome<Answer>> {
         Node::Fingerprint { manager, lockfile } => {
             node::fingerprint(app, node_manager(manager), lockfile).map(|found| fingerprint(&found))
         }
+        Node::Packages {
+            manager,
+            lockfile,
+            with_lock,
+        } => {
+            // Without a lockfile there are packages all the same, and no digests.
+            let lock = fs::read(lockfile).unwrap_or_default();
+            let lock = String::from_utf8_lossy(&lock);
+            let packages = node::packages(app, node_manager(manager), &lock);
+            let lock = (*with_lock && !lock.is_empty()).then_some(&*lock);
+            Ok(Answer::text(report(&packages, lock)))
+        }
         Node::Explain {
             manager,
             log,
@@ -270,8 +319,20 @@ fn node_answer(question: &Node, app: &Path) -> Result<Outcome<Answer>> {
                 None => node::Step::Install,
             };
             let log = log_text(log)?;
-            Err(node::explain(node_manager(manager), &step, lockfile, &log))
+            let notice = node::explain(node_manager(manager), &step, lockfile, &log);
+            Err(match step {
+                node::Step::Install => of_recorded(notice, &log)?,
+                node::Step::Script(_) => notice,
+            })
         }
+    })
+}
+
+/// Says of a failed installation that it had to be that of a slug's record, where it had.
+fn of_recorded(notice: Notice, log: &str) -> Result<Notice> {
+    Ok(match recorded()? {
+        Some(recorded) => name_recorded(notice, log, &recorded.packages),
+        None => notice,
     })
 }
 

@@ -111,6 +111,11 @@ pub enum SlugError {
     },
     #[error("the slug was built from the commit {expected}, and the source is {got}")]
     OtherSource { expected: String, got: String },
+    #[error("the rebuild has other packages than the slug")]
+    OtherPackages {
+        /// What the slug has (-) and what the rebuild has (+).
+        others: Vec<String>,
+    },
 }
 
 /// Runs the command.

@@ -18,12 +18,13 @@ use std::time::Duration;
 
 use flood::Bounded;
 pub use flood::{LINE_LIMIT_BYTES, OUTPUT_LIMIT_BYTES};
+use serde::{Deserialize, Serialize};
 
 use crate::buildpack::{Reference, Staged};
 use crate::config::ConfigVars;
 use crate::output::Output;
 use crate::sandbox::{self, Ended, Exit, Profile, Root, Sandbox, Spec, Watch};
-use crate::slug::Package;
+use crate::slug::{Package, SlugRecord};
 use crate::stack::StackName;
 
 /// Most bytes that are read of what `bin/release` and `bin/report` print.
@@ -91,10 +92,30 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
 }
 
 /// What a buildpack says it put into the slug.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     pub runtimes: BTreeMap<String, String>,
     pub packages: Vec<Package>,
+    /// What makes it install the same packages again, in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+}
+
+impl Report {
+    /// What the buildpack that stands at `place` has said when this slug was built. Runtimes have
+    /// names that no two buildpacks share.
+    pub fn of(record: &SlugRecord, place: usize) -> Option<Self> {
+        let used = record.buildpacks.get(place)?;
+        let is_own = |package: &&Package| {
+            let by = package.buildpack.as_ref();
+            by.is_none_or(|name| *name == used.name)
+        };
+        Some(Self {
+            runtimes: record.runtimes.clone(),
+            packages: record.packages.iter().filter(is_own).cloned().collect(),
+            lock: used.lock.clone(),
+        })
+    }
 }
 
 /// The surroundings of a build: everything but the build dir's content.

@@ -30,7 +30,7 @@ pub(super) fn process_types(text: &str) -> Result<BTreeMap<String, String>, Stri
     }
 }
 
-/// The `runtimes` and `packages` of a `bin/report`; anything else in it is somebody else's.
+/// The `runtimes`, the `packages` and the `lock` of a `bin/report`; anything else in it is somebody else's.
 pub(super) fn report(text: &str) -> Report {
     let document = parse(text).unwrap_or_default();
     let runtimes = document
@@ -41,6 +41,7 @@ pub(super) fn report(text: &str) -> Report {
     Report {
         runtimes: runtimes.unwrap_or_default(),
         packages: packages.into_iter().flatten().filter_map(package).collect(),
+        lock: document.get("lock").and_then(scalar),
     }
 }
 
@@ -56,6 +57,7 @@ fn package(value: &Value) -> Option<Package> {
         name: scalar(value.get("name")?)?,
         version: scalar(value.get("version")?)?,
         digest: value.get("digest").and_then(scalar),
+        buildpack: None,
     })
 }
 
@@ -112,11 +114,12 @@ mod tests {
     #[test]
     fn a_report_may_hold_other_things() {
         let report = report(
-            "tool: 1\nruntimes: {python: 3.11.2, x: [1]}\npackages:\n- {name: flask, version: 3.0.0, digest: sha256:00}\n- nonsense\n",
+            "tool: 1\nruntimes: {python: 3.11.2, x: [1]}\npackages:\n- {name: flask, version: 3.0.0, digest: sha256:00}\n- nonsense\nlock: \"a\\nb\"\n",
         );
         assert_eq!(report.runtimes["python"], "3.11.2");
         assert_eq!(report.packages.len(), 1);
         assert_eq!(report.packages[0].digest.as_deref(), Some("sha256:00"));
+        assert_eq!(report.lock.as_deref(), Some("a\nb"));
     }
 
     proptest! {

@@ -70,6 +70,9 @@ fn run(error: &RunError) -> Draft {
     }
 }
 
+/// How many packages that differ are named.
+const OTHERS_NAMED: usize = 20;
+
 fn slug(error: &SlugError) -> Draft {
     match error {
         SlugError::NoEntry { .. } => Draft::caller("slug_entry_missing", sentence(error))
@@ -82,6 +85,12 @@ fn slug(error: &SlugError) -> Draft {
             .remedy("Rebuild with the version of Slugline, or of the buildpack, that the slug was built with."),
         SlugError::OtherSource { .. } => Draft::caller("rebuild_of_another_source", sentence(error))
             .remedy("Rebuild from that commit: GIT_URL#COMMIT."),
+        SlugError::OtherPackages { others } => {
+            let draft = Draft::caller("rebuild_with_other_packages", sentence(error));
+            let named = others.iter().take(OTHERS_NAMED);
+            named.fold(draft, Draft::found)
+                .remedy("Rebuild with the config vars, indexes and registries of the slug's build. What these have replaced or removed since cannot be had again.")
+        }
     }
 }
 

@@ -6,9 +6,11 @@
 
 pub mod node;
 pub mod python;
+mod report;
 mod text;
 mod versions;
 
+pub use report::{name_recorded, report};
 pub use text::{Facts, Notice};
 pub use versions::{Candidate, Dotted, Pick};
 

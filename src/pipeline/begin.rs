@@ -60,7 +60,8 @@ pub(super) fn begin(
     out.detail(&format!("Isolation: {level}, network: {network}"))?;
     let trees = machine.runtimes.runtimes.trees();
     let trees = trees.context("preparing the runtimes")?;
-    let runtimes = BuildRuntimes::new(machine, stack, (&watch.cancel, job.scratch), job.runtimes);
+    let repeated = job.repeated.map_or(&[][..], |record| &record.runtime_trees);
+    let runtimes = BuildRuntimes::new(machine, stack, (&watch.cancel, job.scratch), repeated);
     let tools = Tools::new(
         &machine.sandbox,
         &mut root,

@@ -10,9 +10,10 @@ use anyhow::{Context, Result};
 
 use super::runtimes::{self, BuildRuntimes};
 use super::snapshots::Snapshots;
+use crate::compile::Report;
 use crate::sandbox::{Root, Sandbox, TOOL_DIR};
 use crate::stack::Stack;
-use crate::tool::{Answer, Request, Server};
+use crate::tool::{Answer, RECORDED, Request, Server};
 
 /// What a build's requests are answered with.
 pub(super) struct Tools {
@@ -44,6 +45,19 @@ impl Tools {
             snapshots: Arc::new(snapshots),
             runtimes: Arc::new(runtimes),
         })
+    }
+
+    /// Gives the next buildpack what it has reported of the slug that is made again, where one is.
+    pub fn give(&self, report: Option<&Report>) -> Result<()> {
+        let path = self.dir.join(RECORDED);
+        match report {
+            Some(report) => fs::write(&path, serde_json::to_vec(report)?),
+            None => fs::remove_file(&path).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            }),
+        }
+        .with_context(|| path.display().to_string())
     }
 
     /// Answers from now on, until what it gives is dropped. In `build_dir`, a directory of the root

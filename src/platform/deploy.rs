@@ -113,7 +113,7 @@ impl Platform {
             cache: Some(&cache),
             last,
             others,
-            runtimes: &[],
+            repeated: None,
             scratch: scratch.path(),
         };
         run(build, machine, &watch, out)

@@ -28,6 +28,9 @@ pub const VERSION: u32 = 1;
 /// The socket's name in the directory that builds see.
 pub const SOCKET: &str = "tool.sock";
 
+/// The file's name there that holds what a buildpack has reported, where a slug is made again.
+pub const RECORDED: &str = "recorded.json";
+
 /// Longest line of a request, its end included.
 pub const LINE_LIMIT_BYTES: u64 = 16 << 10;
 /// The same of an answer, which may list hundreds of versions.

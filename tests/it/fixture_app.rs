@@ -17,8 +17,13 @@ pub struct FixtureApp {
 impl FixtureApp {
     /// A copy of a fixture, with nothing in its cache.
     pub fn new(name: &str) -> Self {
+        Self::new_from(&fixture(name))
+    }
+
+    /// The same of another directory.
+    pub fn new_from(dir: &Path) -> Self {
         let site = Site::without_server();
-        copy_dir(&fixture(name), &site.path("app"));
+        copy_dir(dir, &site.path("app"));
         name_indexes(&site.path("app"));
         fs::create_dir(site.path("cache")).unwrap();
         Self { site }

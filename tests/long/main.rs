@@ -18,9 +18,11 @@ mod floods;
 mod jvm;
 mod languages;
 mod private_registries;
+mod rebuilds;
 mod receiver_load;
 mod receiver_oracle;
 mod receiver_slow;
+mod registry;
 #[path = "../it/running_slug.rs"]
 mod running_slug;
 mod s3;

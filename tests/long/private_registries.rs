@@ -1,103 +1,13 @@
 //! Packages from registries that want a secret, which a config var holds: they are installed, and
 //! the secret is not in the slug.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
-use std::thread;
 
 use serde_json::json;
 
 use crate::fixture_app::FixtureApp;
+use crate::registry::{Registry, run, wheel};
 use crate::site::Ran;
-
-/// Where registries listen: on this machine, but no build takes it for its own loopback, which it is
-/// told to reach without the proxy.
-const HOST: &str = "127.0.0.2:0";
-
-/// Serves documents to those who have the secret; ends with the test's process.
-struct Registry {
-    address: String,
-}
-
-impl Registry {
-    /// `documents` makes them, by path, of the address; `authorization` is the header to be sent.
-    fn start(
-        authorization: &'static str,
-        documents: impl FnOnce(&str) -> BTreeMap<String, Vec<u8>>,
-    ) -> Self {
-        let listener = TcpListener::bind(HOST).unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let documents = Arc::new(documents(&address));
-        thread::spawn(move || {
-            for connection in listener.incoming() {
-                let documents = documents.clone();
-                thread::spawn(move || {
-                    // A client may leave in the middle.
-                    let _ = answer(connection.unwrap(), authorization, &documents);
-                });
-            }
-        });
-        Self { address }
-    }
-}
-
-fn answer(
-    stream: TcpStream,
-    authorization: &str,
-    documents: &BTreeMap<String, Vec<u8>>,
-) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 || line.trim().is_empty() {
-            break;
-        }
-        lines.push(line.trim().to_owned());
-    }
-    let path = lines
-        .first()
-        .and_then(|line| line.split(' ').nth(1))
-        .unwrap_or_default();
-    let allowed = lines.iter().any(|line| {
-        let header = line.split_once(": ");
-        header.is_some_and(|(name, value)| {
-            name.eq_ignore_ascii_case("authorization") && value == authorization
-        })
-    });
-    let document = documents.get(path).filter(|_| allowed);
-    let status = match (document, allowed) {
-        (Some(_), _) => "200 OK",
-        (None, true) => "404 Not Found",
-        (None, false) => "401 Unauthorized",
-    };
-    let body = document.map(Vec::as_slice).unwrap_or_default();
-    let kind = if path.ends_with('/') {
-        "text/html"
-    } else {
-        "application/octet-stream"
-    };
-    let mut stream = stream;
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    )?;
-    stream.write_all(body)
-}
-
-fn run(dir: &Path, program: &str, arguments: &[&str]) {
-    let output = Command::new(program)
-        .current_dir(dir)
-        .args(arguments)
-        .output();
-    Ran::new(output.unwrap()).success();
-}
 
 /// What is in the slug, unpacked, as one text.
 fn unpacked(app: &FixtureApp) -> String {
@@ -130,7 +40,7 @@ fn a_token_for_npm() {
     .unwrap();
     run(&work, "tar", &["-czf", "greeting.tgz", "package"]);
     let tarball = fs::read(work.join("greeting.tgz")).unwrap();
-    let registry = Registry::start("Bearer s3cret-of-npm", |address| {
+    let registry = Registry::start(Some("Bearer s3cret-of-npm"), |address| {
         let url = format!("http://{address}/greeting.tgz");
         let manifest =
             json!({ "name": "@own/greeting", "version": "1.0.0", "dist": { "tarball": url } });
@@ -165,22 +75,13 @@ fn a_token_for_npm() {
 
 #[test]
 fn an_extra_index_for_pip() {
-    const WHEEL: &str = "
-import zipfile
-with zipfile.ZipFile('own_greeting-1.0.0-py3-none-any.whl', 'w') as wheel:
-    wheel.writestr('own_greeting.py', 'TEXT = \"Hello from afar\"\\n')
-    wheel.writestr('own_greeting-1.0.0.dist-info/METADATA', 'Metadata-Version: 2.1\\nName: own-greeting\\nVersion: 1.0.0\\n')
-    wheel.writestr('own_greeting-1.0.0.dist-info/WHEEL', 'Wheel-Version: 1.0\\nGenerator: own\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
-    wheel.writestr('own_greeting-1.0.0.dist-info/RECORD', 'own_greeting.py,,\\nown_greeting-1.0.0.dist-info/METADATA,,\\nown_greeting-1.0.0.dist-info/WHEEL,,\\nown_greeting-1.0.0.dist-info/RECORD,,\\n')
-";
     let app = FixtureApp::with_installer("python_standard_library");
     let work = app.site.path("work");
     fs::create_dir(&work).unwrap();
-    run(&work, "/usr/bin/python3", &["-c", WHEEL]);
-    let name = "own_greeting-1.0.0-py3-none-any.whl";
-    let wheel = fs::read(work.join(name)).unwrap();
+    let text = "TEXT = \"Hello from afar\"\n";
+    let (name, wheel) = wheel(&work, "own-greeting", "1.0.0", text, &[]);
     // Of `user:s3cret-of-pip`.
-    let registry = Registry::start("Basic dXNlcjpzM2NyZXQtb2YtcGlw", |_| {
+    let registry = Registry::start(Some("Basic dXNlcjpzM2NyZXQtb2YtcGlw"), |_| {
         let page =
             format!("<!DOCTYPE html><html><body><a href=\"/{name}\">{name}</a></body></html>");
         [

@@ -25,9 +25,63 @@ install_dependencies() {
     warn "node_modules is in the repository; it is replaced by what" \
       "${lockfile:-package.json} names. Remove it from git and add it to .gitignore."
   fi
+  find_recorded_lock
+  put_lock
+  resolve_first
   set_install_command "$installed"
   detail "Installing node modules (${command[*]})"
   run_manager install "${command[@]}"
+  take_lock
+}
+
+# Two of the managers write no lockfile where devDependencies are left out.
+resolve_first() {
+  [[ -z $lockfile && $installed == production ]] || return 0
+  case $manager in
+    # Yarn rewrites package.json as it likes: here, too, where a slug is made again.
+    berry) run_manager install yarn install --mode=update-lockfile ;;
+    bun) if ! is_locked; then run_manager install bun install --lockfile-only; fi ;;
+  esac
+}
+
+# Without a lockfile of the app's, the package manager writes one. It goes into the
+# slug's record and not into the slug, where it would look like a committed one.
+own_lock=/tmp/written-lockfile
+
+# Whether there is a lockfile to install by, the app's or our own.
+is_locked() {
+  [[ -n $lockfile || -f $own_lock ]]
+}
+
+# Where a slug is made again, its record has what was written then.
+find_recorded_lock() {
+  [[ -z $lockfile ]] || return 0
+  if recorded lock >"$own_lock"; then
+    detail "Using the versions that the slug's record names"
+  else
+    rm -f "$own_lock"
+  fi
+}
+
+set_lock_name() {
+  case $manager in
+    npm) lock_name=package-lock.json ;;
+    yarn | berry) lock_name=yarn.lock ;;
+    pnpm) lock_name=pnpm-lock.yaml ;;
+    bun) lock_name=bun.lock ;;
+  esac
+}
+
+put_lock() {
+  set_lock_name
+  if [[ -z $lockfile && -f $own_lock ]]; then cp "$own_lock" "$lock_name"; fi
+}
+
+# Yarn 2 and later run nothing without one, so there it stays.
+take_lock() {
+  [[ -z $lockfile && -f $lock_name ]] || return 0
+  cp "$lock_name" "$own_lock"
+  if [[ $manager != berry ]]; then rm "$lock_name"; fi
 }
 
 # heroku-postbuild takes the place of build, as on Heroku.
@@ -72,7 +126,9 @@ prune_dependencies() {
   set_prune_command
   # bun and Yarn's focus leave what is there; only a new tree has none too many.
   if [[ $manager == bun ]]; then module_paths | tr '\n' '\0' | xargs -0 -r rm -rf; fi
+  put_lock
   run_manager install "${command[@]}"
+  take_lock
   remove_unused_archives
   save_pruned /tmp/modules-before
 }

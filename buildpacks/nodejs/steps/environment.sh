@@ -36,6 +36,8 @@ set_build_environment() {
   # npm keeps a lockfile inside node_modules; without this, the address of the
   # mirror that happened to serve a package would be part of the slug.
   export npm_config_omit_lockfile_registry_resolved=true
+  # Where there is none the record has what npm writes, whatever .npmrc says.
+  if [[ -z $lockfile ]]; then export npm_config_package_lock=true npm_config_save=true; fi
   # What native modules compile must not name a folder or a moment.
   export SOURCE_DATE_EPOCH=315532800
   export PATH=$PATH:$build_dir/node_modules/.bin
@@ -74,7 +76,10 @@ write_report() {
   {
     printf 'runtimes:\n  node: "%s"\n' "$node_version"
     printf '  %s: "%s"\n' "${manager/berry/yarn}" "$manager_version"
-    # A config var may have Node load a file of the app.
-    NODE_OPTIONS='' "$node_exe" "$steps_dir/packages.js"
+    if [[ -z $lockfile && $has_dependencies == yes ]]; then
+      tool node packages "$manager" "$own_lock" --with-lock
+    else
+      tool node packages "$manager" "$lockfile"
+    fi
   } >"$buildpack_dir/report.yml"
 }

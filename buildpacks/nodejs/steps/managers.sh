@@ -6,7 +6,11 @@
 # Sets manager_version, and makes the manager's program the first in PATH. All
 # but npm come from the registry, once for each app.
 get_manager() {
-  local package range folder
+  local package range folder before
+  # Where a slug is made again, by the same manager.
+  if before=$(recorded runtime "${manager/berry/yarn}") && [[ $manager != npm || -n $manager_wanted ]]; then
+    manager_wanted=$before
+  fi
   case $manager in
     npm)
       get_npm
@@ -118,30 +122,29 @@ set_install_command() {
       if [[ -n $lockfile && ${USE_NPM_INSTALL:-} != true ]]; then
         command=(npm ci)
       else
-        # A lockfile written here would look like one that was committed.
-        command=(npm install --no-package-lock)
+        command=(npm install)
         if [[ -n $lockfile ]]; then command=(npm install --no-save); fi
       fi
       if [[ $all == all ]]; then command+=(--include=dev); else command+=(--omit=dev); fi
       ;;
     yarn)
-      command=(yarn install --frozen-lockfile --ignore-engines --prefer-offline --non-interactive)
+      command=(yarn install --ignore-engines --prefer-offline --non-interactive)
+      if is_locked; then command+=(--frozen-lockfile); fi
       if [[ $all == all ]]; then command+=(--production=false); else command+=(--production=true); fi
-      if [[ -z $lockfile ]]; then command+=(--pure-lockfile); fi
       ;;
     berry)
       command=(yarn install)
-      if [[ -n $lockfile ]]; then command+=(--immutable); else command+=(--no-immutable); fi
+      if is_locked; then command+=(--immutable); else command+=(--no-immutable); fi
       if [[ $all != all ]]; then command=(yarn workspaces focus --all --production); fi
       ;;
     pnpm)
       command=(pnpm install)
-      if [[ -n $lockfile ]]; then command+=(--frozen-lockfile); else command+=(--no-lockfile); fi
+      if is_locked; then command+=(--frozen-lockfile); else command+=(--no-frozen-lockfile); fi
       if [[ $all == all ]]; then command+=(--prod=false); else command+=(--prod); fi
       ;;
     bun)
       command=(bun install)
-      if [[ -n $lockfile ]]; then command+=(--frozen-lockfile); else command+=(--no-save); fi
+      if is_locked; then command+=(--frozen-lockfile); fi
       if [[ $all != all ]]; then command+=(--production); fi
       ;;
   esac
@@ -152,7 +155,7 @@ set_prune_command() {
   case $manager in
     npm)
       command=(npm prune --omit=dev)
-      if [[ -z $lockfile ]]; then command+=(--no-package-lock); fi
+      if ! is_locked; then command+=(--no-package-lock); fi
       ;;
     berry) command=(yarn workspaces focus --all --production) ;;
     pnpm | yarn | bun)

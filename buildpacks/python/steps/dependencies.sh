@@ -43,6 +43,19 @@ set_repeatable() {
   export SOURCE_DATE_EPOCH=315532800 CFLAGS=-g0 CXXFLAGS=-g0 PYTHONHASHSEED=0
 }
 
+# Where a slug is made again, its record has the versions of all packages.
+recorded_versions=/tmp/recorded-versions.txt
+find_recorded_versions() {
+  is_repeated=no
+  if is_repetition && tool python recorded >"$recorded_versions"; then is_repeated=yes; fi
+}
+
+# The same version may be another package by now.
+compare_with_record() {
+  [[ $is_repeated == yes ]] || return 0
+  tool python compare "$prefix/lib/python$python_minor/site-packages" || exit 1
+}
+
 install_dependencies() {
   if [[ $manager == uv ]]; then
     step "Installing uv $uv_version"
@@ -50,8 +63,13 @@ install_dependencies() {
     run_installer run_uv_sync
     return
   fi
-  if [[ -n $unpinned ]]; then detail "$unpinned"; fi
   local file=requirements.txt flags=() what="-r requirements.txt'"
+  if [[ $is_repeated == yes ]]; then
+    detail "Using the versions that the slug's record names"
+    if [[ $manager == pip ]]; then flags=(-c "$recorded_versions"); fi
+  elif [[ -n $unpinned ]]; then
+    detail "$unpinned"
+  fi
   if [[ $manager != pip ]]; then
     what="--no-deps' from $lockfile"
     file=$locked_requirements flags=(--no-deps)

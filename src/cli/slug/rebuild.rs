@@ -1,5 +1,6 @@
 //! `slugline slug verify --rebuild`: the same slug once more, from its source.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -9,13 +10,13 @@ use super::super::build::{self, Work, beside};
 use super::super::print;
 use super::{SlugError, buffered};
 use crate::pack;
-use crate::slug::{Manifest, SlugRecord, UsedBuildpack};
+use crate::slug::{Manifest, Package, SlugRecord, UsedBuildpack};
 
 /// Builds a slug's source with the buildpacks of its record and compares what comes out.
 ///
-/// The record names the commit and the buildpacks with their digests; where one of them is another
-/// here, that is said instead. Config vars are no part of a record: those that the build has seen
-/// must be given again.
+/// The record names the commit, the buildpacks and the packages with their digests; buildpacks are
+/// given the packages to install the same ones. Where one of them is another here, that is said
+/// instead. Config vars are no part of a record: those that the build has seen must be given again.
 pub(super) fn rebuild(
     file: &Path,
     manifest: &Manifest,
@@ -47,9 +48,8 @@ pub(super) fn rebuild(
         env: env.to_vec(),
         env_file: None,
         cache: None,
-        runtimes: record.runtime_trees.clone(),
     };
-    let (built, _) = build::build(&args, file)?;
+    let (built, _) = build::build(&args, file, Some(&record))?;
     let got = &built.record;
     if let (Some(expected), Some(got)) = (&record.source.commit, &got.source.commit)
         && expected != got
@@ -70,11 +70,28 @@ pub(super) fn rebuild(
             .into());
         }
     }
+    let others = other_packages(&record.packages, &got.packages);
+    if !others.is_empty() {
+        return Err(SlugError::OtherPackages { others }.into());
+    }
     pack::verify(buffered(&output)?, manifest)?;
     Ok(print::print(format!(
         "{} was built again from {source}: every byte is the same\n",
         manifest.summary.digest
     ))?)
+}
+
+/// What differs between two lists of packages, a line each.
+fn other_packages(expected: &[Package], got: &[Package]) -> Vec<String> {
+    let said = |package: &Package| match &package.digest {
+        Some(digest) => format!("{} {} ({digest})", package.name, package.version),
+        None => format!("{} {}", package.name, package.version),
+    };
+    let named = |list: &[Package]| list.iter().map(said).collect::<BTreeSet<_>>();
+    let (expected, got) = (named(expected), named(got));
+    let gone = expected.difference(&got).map(|one| format!("- {one}"));
+    let new = got.difference(&expected).map(|one| format!("+ {one}"));
+    gone.chain(new).collect()
 }
 
 fn said(buildpack: &UsedBuildpack) -> String {

@@ -3,8 +3,10 @@
 
 mod failures;
 mod fingerprint;
+mod locked;
 mod manager;
 mod manifest;
+mod packages;
 mod upstream;
 mod version;
 
@@ -12,6 +14,7 @@ pub use failures::{Step, explain};
 pub use fingerprint::fingerprint;
 pub use manager::{Choice, Manager};
 pub use manifest::Manifest;
+pub use packages::packages;
 pub use upstream::{OLDEST, PACKAGES, archive, checksums_url, releases};
 pub use version::{Chosen, Request, choose};
 

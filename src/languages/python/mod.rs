@@ -14,7 +14,7 @@ pub use failures::explain;
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use locked::requirements;
 pub use manager::Manager;
-pub use packages::packages;
+pub use packages::{compare, constraints, packages};
 pub use upstream::{RELEASES_FILE, RELEASES_PACKAGE, releases};
 pub use version::{Chosen, Request, choose};
 

@@ -235,6 +235,13 @@ fn is_pinned(specifiers: &str) -> bool {
     })
 }
 
+/// Whether a requirement has hashes, so that all must have some.
+pub(super) fn has_hashes(dir: &Path) -> Outcome<bool> {
+    let contents = read_all(dir)?.contents;
+    let names_some = |text: &Vec<u8>| text.windows(7).any(|part| part == b"--hash=");
+    Ok(contents.iter().any(names_some))
+}
+
 /// Whether a package is to be editable that comes from a repository.
 pub(super) fn has_editable_url(dir: &Path) -> Outcome<bool> {
     Ok(read_all(dir)?.has_editable_url)

@@ -33,6 +33,7 @@ pub(crate) fn record(content: &str) -> SlugRecord {
             label: "Lang".into(),
             digest: Some(Digest::of(b"buildpack")),
             pinned: None,
+            lock: None,
         }],
         runtimes: [("lang".into(), "1.2.3".into())].into(),
         runtime_trees: Vec::new(),
