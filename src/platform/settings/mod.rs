@@ -19,7 +19,7 @@ use serde_yaml::Value;
 
 pub use error::{Place, SettingsError};
 pub use router::RouterSettings;
-use value::{Domain, DynoNetwork, build_env, dyno_sizes, list, number, parsed, scalar};
+use value::{Domain, build_env, dyno_sizes, list, number, parsed, scalar};
 pub use value::{DynoSize, PublicUrl};
 
 use crate::config::ConfigVars;
@@ -127,6 +127,7 @@ const BUILD_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 50;
 const BUILD_COUNT: RangeInclusive<u64> = 16..=1 << 30;
 const CPU_PERCENT: RangeInclusive<u64> = 1..=102_400;
 
+const NETWORK: &str = "off, proxy, direct or host";
 const BUCKET: &str = "the URL of a bucket, such as s3://slugs/production";
 const PLACES: &str = "hosts or networks, such as *.example.com, 10.0.0.0/8 or 127.0.0.1:8080";
 
@@ -362,7 +363,7 @@ impl Settings {
                 dyno.memory_bytes = number(value, place, "bytes", BUILD_BYTES)?;
             }
             "dyno_network" => {
-                self.dyno_network = parsed::<DynoNetwork>(value, place, "off, proxy or host")?.0;
+                self.dyno_network = parsed(value, place, NETWORK)?;
             }
             "dyno_cycle_seconds" => {
                 let seconds = number(value, place, "seconds", LONG_SECONDS)?;
@@ -395,7 +396,7 @@ impl Settings {
             }
             "build_open_files" => limits.open_files = number(value, place, "files", BUILD_COUNT)?,
             "build_processes" => limits.processes = number(value, place, "processes", BUILD_COUNT)?,
-            "network" => self.network = parsed(value, place, "off, proxy, direct or host")?,
+            "network" => self.network = parsed(value, place, NETWORK)?,
             "network_allow" => self.network_allow = list(value, place, PLACES)?,
             "network_only" => self.network_only = list(value, place, PLACES)?,
             "sandbox" => self.isolation = parsed(value, place, "auto or none")?,
