@@ -47,7 +47,7 @@ const OTHER_VARIABLES: &[&str] = &[
 
 /// The settings' names in the file; the variables are these in capitals, the command line's
 /// options these with `-` for `_`.
-pub const NAMES: [&str; 51] = [
+pub const NAMES: [&str; 52] = [
     "allowed_signers",
     "behind_proxy",
     "boot_timeout_seconds",
@@ -87,6 +87,7 @@ pub const NAMES: [&str; 51] = [
     "router_listen",
     "router_silence_seconds",
     "router_tls_listen",
+    "run_attach_seconds",
     "run_idle_seconds",
     "sandbox",
     "sandbox_require",
@@ -110,6 +111,7 @@ const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// hour.
 const DEFAULT_DYNO_CYCLE: Duration = Duration::from_secs(86_400);
 const DEFAULT_RUN_IDLE: Duration = Duration::from_secs(3600);
+const DEFAULT_RUN_ATTACH: Duration = Duration::from_secs(60);
 /// Source: Heroku's limit on a build's time.
 const DEFAULT_BUILD_TIMEOUT: Duration = Duration::from_secs(1500);
 const DEFAULT_PUSH_LIMIT_BYTES: u64 = 1 << 30;
@@ -179,6 +181,8 @@ pub struct Settings {
     pub web_idle: Option<Duration>,
     /// How long an attached one-off dyno may be silent.
     pub run_idle: Duration,
+    /// How long an attached one-off dyno waits for its client.
+    pub run_attach: Duration,
     /// What releases' images have below their slugs: a tar, or gzip of one.
     pub stack_layer: Option<PathBuf>,
     /// Builds that run at once; more wait.
@@ -237,6 +241,7 @@ impl Settings {
             dyno_cycle: DEFAULT_DYNO_CYCLE,
             web_idle: None,
             run_idle: DEFAULT_RUN_IDLE,
+            run_attach: DEFAULT_RUN_ATTACH,
             max_builds: machine.cores.get(),
             create_on_push: false,
             log_format: LogFormat::Human,
@@ -372,6 +377,10 @@ impl Settings {
             "web_idle_seconds" => {
                 let seconds = number(value, place, "seconds", LONG_SECONDS)?;
                 self.web_idle = Some(Duration::from_secs(seconds));
+            }
+            "run_attach_seconds" => {
+                let seconds = number(value, place, "seconds", DYNO_SECONDS)?;
+                self.run_attach = Duration::from_secs(seconds);
             }
             "run_idle_seconds" => {
                 let seconds = number(value, place, "seconds", LONG_SECONDS)?;
