@@ -5,8 +5,10 @@
 
 By hand: from starting `bash --login -c` in the app's directory to the first 200. By the server: from
 sending a change of config vars, which makes a release of the same slug, to the first 200 of the new
-release by way of the router; that includes making the release itself. The app's log, which has
-microseconds, says where the time goes. Then once: answers on a kept connection to an app whose server
+release by way of the router; that includes making the release itself, and all the while the dyno of the
+release before answers those who ask. The app's log, which has microseconds, says where the time goes.
+Then the start of a dyno alone: from scaling to one to the answer of a request that the router has kept
+waiting for it. Then once: answers on a kept connection to an app whose server
 writes headers and body apart, with and without the router.
 """
 import datetime
@@ -39,7 +41,7 @@ def first_200(port, host, wanted):
                 return
         except OSError:
             pass
-        time.sleep(0.002)
+        time.sleep(0.004)
     sys.exit(f"{wanted} does not answer within 20 seconds")
 
 
@@ -92,7 +94,7 @@ def main():
         env |= {f"GIT_{name}_NAME": "Ada", f"GIT_{name}_EMAIL": "ada@example.com"}
     server = subprocess.Popen([BINARY, "serve", "--listen", "127.0.0.1:0"], env=env, text=True,
                               stdout=subprocess.PIPE, stderr=open(work / "log", "w"))
-    by_hand, by_server, parts = [], [], []
+    by_hand, by_server, parts, alone = [], [], [], []
     try:
         url = server.stdout.readline().split()[-1]
         router = int(server.stdout.readline().strip().rstrip("/").rsplit(":", 1)[1])
@@ -124,20 +126,31 @@ def main():
                 direct = kept(port, "localhost")
             own.kill()
             own.wait()
-            connection = http.client.HTTPConnection(api)
+            def ask(path, body):
+                connection = http.client.HTTPConnection(api)
+                connection.request("PATCH", f"/apps/hello/{path}", json.dumps(body),
+                                   {"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
+                return connection
+
             began, start = time.time(), time.monotonic()
-            connection.request("PATCH", "/apps/hello/config-vars", json.dumps({"VERSION": version}),
-                               {"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
+            answer = ask("config-vars", {"VERSION": version})
             first_200(router, "hello.localhost", version)
             by_server.append((time.monotonic() - start) * 1000)
             ended = time.time()
-            connection.getresponse().read()
+            answer.getresponse().read()
             log = subprocess.run([BINARY, "logs", "-a", "hello", "-n", "1500"], env=env, text=True,
                                  capture_output=True, check=True).stdout.splitlines()
             ours = [line for line in log if datetime.datetime.fromisoformat(
                 line.split(" ", 1)[0]).timestamp() > began]
             parts.append(phases(ours, began, ended))
+            ask("formation/web", {"quantity": 0}).getresponse().read()
             # What went before it has ended.
+            time.sleep(0.5)
+            start = time.monotonic()
+            answer = ask("formation/web", {"quantity": 1})
+            answer.getresponse().read()
+            first_200(router, "hello.localhost", version)
+            alone.append((time.monotonic() - start) * 1000)
             time.sleep(0.3)
         routed = kept(router, "hello.localhost")
     finally:
@@ -147,6 +160,8 @@ def main():
     hand, ours = statistics.median(by_hand), statistics.median(by_server)
     print(f"first 200 by hand: {hand:.0f} ms; of a release: {ours:.0f} ms; {ours - hand:+.0f} ms "
           f"(medians of {ROUNDS}; the aim: at most +150 ms)")
+    lone = statistics.median(alone)
+    print(f"first 200 of a dyno that a request waits for: {lone:.0f} ms; {lone - hand:+.0f} ms")
     names = [name for _, name in PHASES] + ["the router knows, and the first answer"]
     for name, *times in zip(names, *parts):
         print(f"  {statistics.median(times):6.1f} ms  {name}")

@@ -51,6 +51,8 @@ pub enum ApiError {
     Path,
     #[error("a release is made from either a slug or a release")]
     ReleaseOf,
+    #[error("the field {field} cannot be changed")]
+    Fixed { field: &'static str },
 }
 
 /// What a handler works with.
@@ -209,7 +211,7 @@ impl Call<'_> {
                 segments,
                 ["account"]
                     | ["apps", ..]
-                    | ["addon-attachments" | "stacks"]
+                    | ["addons" | "addon-attachments" | "stacks"]
                     | ["users", _, "apps"]
             )
             || self.token.scope.apps.is_some() && matches!(segments, ["apps"]) && post
@@ -248,7 +250,7 @@ impl Call<'_> {
             ["apps", app, "domains", domain] if delete => ok(self.remove_domain(app, domain)?),
             // There are none. Certificates are the operator's; clients ask for all of them before
             // they show an app or add a domain.
-            ["addon-attachments"] if get => ok(json!([])),
+            ["addons" | "addon-attachments"] if get => ok(json!([])),
             [
                 "apps",
                 app,

@@ -36,6 +36,12 @@ impl Call<'_> {
     /// `build_stack`, and our own fields: `build_dir`, `root` and `stack_env`.
     pub(super) fn change_app(&self, app: &str) -> Result<Value> {
         let app = self.app(app)?;
+        if self
+            .text("name")?
+            .is_some_and(|name| name != app.name.as_str())
+        {
+            return Err(ApiError::Fixed { field: "name" }.into());
+        }
         let mut layout = app.layout.clone();
         if let Some(text) = self.text("build_dir")? {
             layout.build_dir = text.parse()?;
