@@ -5,9 +5,13 @@
 
 By hand: from starting `bash --login -c` in the app's directory to the first 200. By the server: from
 sending a change of config vars, which makes a release of the same slug, to the first 200 of the new
-release by way of the router; that includes making the release itself. Then: answers on a kept
-connection to an app whose server writes headers and body apart, with and without the router.
+release by way of the router; that includes making the release itself, and all the while the dyno of the
+release before answers those who ask. The app's log, which has microseconds, says where the time goes.
+Then the start of a dyno alone: from scaling to one to the answer of a request that the router has kept
+waiting for it. Then once: answers on a kept connection to an app whose server
+writes headers and body apart, with and without the router.
 """
+import datetime
 import http.client
 import json
 import os
@@ -27,7 +31,8 @@ ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 15
 
 def first_200(port, host, wanted):
     """Asks until the app answers with a text; each attempt on a connection of its own."""
-    while True:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
         try:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
             connection.request("GET", "/version", headers={"Host": host})
@@ -36,7 +41,8 @@ def first_200(port, host, wanted):
                 return
         except OSError:
             pass
-        time.sleep(0.002)
+        time.sleep(0.004)
+    sys.exit(f"{wanted} does not answer within 20 seconds")
 
 
 def free_port():
@@ -57,6 +63,26 @@ def kept(port, host, count=50):
     return statistics.median(times[count // 2:])
 
 
+# What the log says when a phase ends, and the phase.
+PHASES = [
+    (" created by user", "the release is made and durable"),
+    ("Starting process", "a dyno is decided on"),
+    ("]: listening", "its sandbox, its shell and the app's own start"),
+    ("from starting to up", "the app binds, which is noticed"),
+]
+
+
+def phases(lines, began, ended):
+    """Milliseconds from each phase's end to the next one's."""
+    at, found = began, []
+    for text, _ in PHASES:
+        line = next(line for line in lines if text in line)
+        then = datetime.datetime.fromisoformat(line.split(" ", 1)[0]).timestamp()
+        found.append((then - at) * 1000)
+        at = then
+    return found + [(ended - at) * 1000]
+
+
 def main():
     work = pathlib.Path(tempfile.mkdtemp(prefix="slugline-boot-"))
     work.chmod(0o755)
@@ -68,7 +94,7 @@ def main():
         env |= {f"GIT_{name}_NAME": "Ada", f"GIT_{name}_EMAIL": "ada@example.com"}
     server = subprocess.Popen([BINARY, "serve", "--listen", "127.0.0.1:0"], env=env, text=True,
                               stdout=subprocess.PIPE, stderr=open(work / "log", "w"))
-    by_hand, by_server = [], []
+    by_hand, by_server, parts, alone = [], [], [], []
     try:
         url = server.stdout.readline().split()[-1]
         router = int(server.stdout.readline().strip().rstrip("/").rsplit(":", 1)[1])
@@ -96,17 +122,37 @@ def main():
                      "VERSION": version}, stdout=subprocess.DEVNULL)
             first_200(port, "localhost", version)
             by_hand.append((time.monotonic() - start) * 1000)
-            direct = kept(port, "localhost")
+            if number == 0:
+                direct = kept(port, "localhost")
             own.kill()
             own.wait()
-            connection = http.client.HTTPConnection(api)
-            start = time.monotonic()
-            connection.request("PATCH", "/apps/hello/config-vars", json.dumps({"VERSION": version}),
-                               {"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
+            def ask(path, body):
+                connection = http.client.HTTPConnection(api)
+                connection.request("PATCH", f"/apps/hello/{path}", json.dumps(body),
+                                   {"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
+                return connection
+
+            began, start = time.time(), time.monotonic()
+            answer = ask("config-vars", {"VERSION": version})
             first_200(router, "hello.localhost", version)
             by_server.append((time.monotonic() - start) * 1000)
-            connection.getresponse().read()
-            routed = kept(router, "hello.localhost")
+            ended = time.time()
+            answer.getresponse().read()
+            log = subprocess.run([BINARY, "logs", "-a", "hello", "-n", "1500"], env=env, text=True,
+                                 capture_output=True, check=True).stdout.splitlines()
+            ours = [line for line in log if datetime.datetime.fromisoformat(
+                line.split(" ", 1)[0]).timestamp() > began]
+            parts.append(phases(ours, began, ended))
+            ask("formation/web", {"quantity": 0}).getresponse().read()
+            # What went before it has ended.
+            time.sleep(0.5)
+            start = time.monotonic()
+            answer = ask("formation/web", {"quantity": 1})
+            answer.getresponse().read()
+            first_200(router, "hello.localhost", version)
+            alone.append((time.monotonic() - start) * 1000)
+            time.sleep(0.3)
+        routed = kept(router, "hello.localhost")
     finally:
         server.terminate()
         server.wait()
@@ -114,6 +160,11 @@ def main():
     hand, ours = statistics.median(by_hand), statistics.median(by_server)
     print(f"first 200 by hand: {hand:.0f} ms; of a release: {ours:.0f} ms; {ours - hand:+.0f} ms "
           f"(medians of {ROUNDS}; the aim: at most +150 ms)")
+    lone = statistics.median(alone)
+    print(f"first 200 of a dyno that a request waits for: {lone:.0f} ms; {lone - hand:+.0f} ms")
+    names = [name for _, name in PHASES] + ["the router knows, and the first answer"]
+    for name, *times in zip(names, *parts):
+        print(f"  {statistics.median(times):6.1f} ms  {name}")
     print(f"kept connection, headers and body written apart: {direct:.1f} ms directly, "
           f"{routed:.1f} ms by the router")
 

@@ -162,6 +162,7 @@ pub(super) fn dynos(settings: &Settings) -> Result<dynos::Options> {
         cycle_time: settings.dyno_cycle,
         idle_time: settings.web_idle,
         silence: settings.run_idle,
+        attach_time: settings.run_attach,
         first_delay: Duration::from_secs(1),
         longest_delay: Duration::from_secs(300),
     })

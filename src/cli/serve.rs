@@ -163,8 +163,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .map(|url| Bucket::new(url, environment::variables(), runtime.handle().clone()));
     let open_files = raise_open_files();
     let (web, sockets) = Sockets::bind(&settings)?;
+    let dynos = machine::dynos(&settings)?;
+    dynos.sandbox.require_network()?;
     let options = Options {
-        dynos: machine::dynos(&settings)?,
+        dynos,
         web,
         bucket: bucket.transpose()?,
         machine,

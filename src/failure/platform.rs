@@ -168,6 +168,8 @@ fn api(error: &ApiError) -> Draft {
             .remedy("Send a JSON object of at most 1 MiB."),
         ApiError::Field { .. } => Draft::caller("invalid_params", sentence(error))
             .remedy("The Platform API's schema lists the fields of each resource."),
+        ApiError::Fixed { .. } => Draft::caller("invalid_params", sentence(error))
+            .remedy("An app keeps what it was made with: make another one, and deploy to that."),
         ApiError::ReleaseOf => Draft::caller("invalid_params", sentence(error))
             .remedy("Send {\"slug\": ID} to release a slug, {\"release\": ID} to roll back."),
     }

@@ -65,6 +65,30 @@ pub fn app(site: &Site<'_>, app: &App, repo_size_bytes: Option<u64>, web_url: &s
     })
 }
 
+/// Who may change an app: its owner.
+pub fn owner(site: &Site<'_>, app: &App) -> Value {
+    let created_at = app.created_at.to_string();
+    json!({
+        "app": { "id": app.id, "name": app.name },
+        "created_at": created_at,
+        "id": stable_id("collaborator", &app.id),
+        "permissions": [],
+        "role": "owner",
+        "updated_at": created_at,
+        "user": user(site.owner),
+    })
+}
+
+/// A stack; `usual` is that of apps that name none.
+pub fn stack(name: &str, usual: &str) -> Value {
+    json!({
+        "default": name == usual,
+        "id": stable_id("stack", name),
+        "name": name,
+        "state": "public",
+    })
+}
+
 /// A push that its pusher has signed.
 pub fn signed_push(push: &SignedPush) -> Value {
     json!({

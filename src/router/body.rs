@@ -232,7 +232,7 @@ impl Answer {
         if next.is_pending()
             && let Some((link, _)) = &mut self.link
         {
-            link.drive(cx);
+            link.drive_for_rest(cx);
             next = Pin::new(&mut self.body).poll_frame(cx);
         }
         match next {

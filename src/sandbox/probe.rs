@@ -18,18 +18,26 @@ impl Sandbox {
     pub fn probe_for_builds(&self, scratch: &Path) -> Result<(), Error> {
         self.probe(scratch)?;
         self.found()?.require_namespaces()?;
-        if self.network()? == Network::Direct {
-            let root = self.level()? == Level::Root;
-            let without = if root {
-                direct::missing()
-            } else {
-                Some("it takes root".to_owned())
-            };
-            if let Some(reason) = without {
-                return Err(Error::Direct { reason });
-            }
+        self.require_network()
+    }
+
+    /// Whether commands can be connected as the policy says.
+    ///
+    /// # Errors
+    /// [`Error::Direct`]: not on this machine, or not as its operator has it.
+    pub fn require_network(&self) -> Result<(), Error> {
+        if self.network()? != Network::Direct {
+            return Ok(());
         }
-        Ok(())
+        let lacks = if self.level()? != Level::Root {
+            Some("it takes root".to_owned())
+        } else if self.policy.rules.only.is_empty() {
+            direct::missing()
+        } else {
+            Some("`network_only` takes the proxy".to_owned())
+        };
+        direct::sweep();
+        lacks.map_or(Ok(()), |reason| Err(Error::Direct { reason }))
     }
 
     /// Runs `true` in a sandbox made in `scratch`, to know before any work whether there is one.
@@ -43,9 +51,6 @@ impl Sandbox {
             .map_err(Error::io(scratch))?;
         if let Some(tree) = self.tree() {
             tree.sweep();
-        }
-        if self.policy.network == Network::Direct {
-            direct::sweep();
         }
         let root = self.root(&dir.path().join("root"))?;
         root.hand_over()?;

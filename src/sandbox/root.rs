@@ -23,7 +23,7 @@ use super::disk::{Disk, Own, Shared};
 use super::helper::{BASE, LAYER, WORK};
 use super::image::Image;
 use super::limits::{Limits, ProcessLimits};
-use super::network::direct::{self, Plan};
+use super::network::direct::{self, Claim, Connected, Plan};
 use super::network::{Network, Rules, Traffic};
 use super::overlays::{Lay, Overlays};
 use super::remove::remove_tree;
@@ -478,10 +478,11 @@ impl Root {
     ///
     /// # Errors
     /// [`Error::Direct`]: this machine or its operator's rules do not allow it.
-    pub(super) fn direct(&self, rules: &Rules) -> Result<Plan, Error> {
+    pub(super) fn direct(&self, rules: &Rules) -> Result<(Plan, Connected), Error> {
         let lacks = |reason: String| Error::Direct { reason };
-        let index = self.outer.index();
-        let index = index.ok_or_else(|| lacks("it takes root".to_owned()))?;
+        if self.outer.id.is_none() {
+            return Err(lacks("it takes root".to_owned()));
+        }
         if !rules.only.is_empty() {
             return Err(lacks("`network_only` takes the proxy".to_owned()));
         }
@@ -494,7 +495,10 @@ impl Root {
             .map(|server| format!("nameserver {server}\n"));
         let path = self.dir.join("etc/resolv.conf");
         fs::write(&path, lines.collect::<String>()).map_err(Error::io(&path))?;
-        Ok(Plan::new(index, rules, &servers))
+        let claim = Claim::take().map_err(|error| lacks(error.to_string()))?;
+        let plan = Plan::new(&claim, rules, &servers);
+        let connected = plan.connected(claim);
+        Ok((plan, connected))
     }
 
     /// Writes the helper's order beside the root directory and names its file.

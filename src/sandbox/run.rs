@@ -10,7 +10,6 @@ use super::door::Door;
 use super::guard::Guard;
 use super::heard::Heard;
 use super::limits::ProcessLimits;
-use super::network::direct::Plan;
 use super::network::proxy::Proxy;
 use super::root::OwnInput;
 use super::{
@@ -115,8 +114,7 @@ impl Sandbox {
             Profile::Run => (ProcessLimits::default(), Network::Host),
         };
         let direct = (network == Network::Direct).then(|| root.direct(&self.policy.rules));
-        let direct = direct.transpose()?;
-        let connected = direct.as_ref().map(Plan::connected);
+        let (direct, connected) = direct.transpose()?.unzip();
         let is_build = spec.profile == Profile::Build && level.has_namespaces();
         let own = OwnInput {
             comes: input.is_some(),

@@ -26,11 +26,6 @@ pub(super) struct Outer {
 }
 
 impl Outer {
-    /// Which of the builds' ids it is.
-    pub fn index(&self) -> Option<u32> {
-        self.id.map(|id| id - FIRST_ID)
-    }
-
     /// Takes the first id that is free; for who [may use](has_own_user) such ids.
     ///
     /// # Errors

@@ -68,7 +68,7 @@ impl Drop for Receiver {
 }
 
 /// A site that trusts the receivers' certificate, and may connect to this machine.
-fn site() -> Site {
+pub fn site() -> Site {
     let mut site = Site::without_server();
     let (certificate, _) = crate::receiver_tls::certificate(&site, "logs");
     let env = [

@@ -22,6 +22,7 @@ mod cli;
 mod digests;
 mod domains;
 mod drains;
+mod drains_rsyslog;
 mod dyno_life;
 mod dynos;
 mod failures;

@@ -11,8 +11,8 @@ use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::json;
 
-use crate::dynos::{deployed, log, logged, states};
-use crate::site::{Ran, SLUGLINE, Site, eventually};
+use crate::dynos::{deployed, log, logged, reaches, states};
+use crate::site::{Ran, SLUGLINE, Site, agent, eventually};
 
 fn run(site: &Site, command: &str) -> Command {
     let mut run = site.command(Path::new(SLUGLINE));
@@ -132,6 +132,33 @@ fn what_cannot_be_run() {
         .success();
     let refused = site.api_as(token.stdout.trim(), "POST", "/apps/hello/dynos", Some(body));
     assert_eq!(refused.0, 403);
+}
+
+#[test]
+fn one_that_nobody_comes_to_ends() {
+    let site = Site::with_env(&[("SLUGLINE_RUN_ATTACH_SECONDS", "1")]);
+    drop(deployed(&site, "hello"));
+    let body = json!({ "command": "echo never", "attach": true });
+    let (status, dyno) = site.api("POST", "/apps/hello/dynos", Some(body));
+    assert_eq!((status, &dyno["name"]), (201, &json!("run.1")));
+    logged(
+        &site,
+        "hello",
+        "heroku[run.1]: Error R13 (Attach error) -> Failed to attach to process",
+    );
+    reaches(&site, "hello", &["web.1 up"]);
+    let log = log(&site, "hello");
+    assert!(
+        !log.iter().any(|line| line.ends_with("]: never")),
+        "{log:?}"
+    );
+    // Whoever comes later finds nobody.
+    let secret = dyno["attach_url"].as_str().unwrap().rsplit('/').next();
+    let late = agent().get(format!("{}/attach/{}", site.url(), secret.unwrap()));
+    let late = late
+        .header("Upgrade", "slugline-run/1")
+        .header("Connection", "Upgrade");
+    assert_eq!(late.call().unwrap().status().as_u16(), 404);
 }
 
 #[test]

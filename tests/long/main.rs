@@ -15,6 +15,7 @@ mod dynos;
 #[path = "../it/fixture_app.rs"]
 mod fixture_app;
 mod floods;
+mod heroku_client;
 mod jvm;
 mod languages;
 mod private_registries;

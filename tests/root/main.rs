@@ -11,6 +11,7 @@
 #[path = "../it/attack.rs"]
 mod attack;
 mod disk;
+mod dynos;
 mod levels;
 mod network;
 #[path = "../it/site.rs"]

@@ -62,7 +62,7 @@ fn a_name_that_changes_its_address_reaches_nothing() {
 }
 
 /// Runs a command on a host of the test's own, with other networks around it.
-fn on_a_host(attack: &Attack, command: &Command) -> Command {
+pub fn on_a_host(attack: &Attack, command: &Command) -> Command {
     let dir = attack.site.path("networks");
     fs::create_dir_all(&dir).unwrap();
     let script = dir.join("direct.sh");

@@ -57,6 +57,8 @@ pub struct Options {
     pub idle_time: Option<Duration>,
     /// How long an attached one-off dyno may be silent, both ways.
     pub silence: Duration,
+    /// How long it waits for its client.
+    pub attach_time: Duration,
     /// The delay before the second start after a crash; it doubles with each further one.
     pub first_delay: Duration,
     pub longest_delay: Duration,

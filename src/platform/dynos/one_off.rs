@@ -30,8 +30,6 @@ use crate::sandbox::Streams;
 
 /// Most one-off dynos of an app at once.
 pub const MOST_ONE_OFFS: usize = 50;
-/// How long an attached one waits for its client.
-const AWAIT: Duration = Duration::from_secs(60);
 /// How often one that runs is looked at; what happens meanwhile wakes its thread.
 const TICK: Duration = Duration::from_millis(200);
 /// The same once its output has ended: its end is near.
@@ -260,7 +258,7 @@ impl OneOff {
     }
 
     fn wait_for_client(&self) -> Option<Streams> {
-        let end = Instant::now() + AWAIT;
+        let end = Instant::now() + self.inner.options.attach_time;
         let mut life = lock(&self.life);
         loop {
             if let Some(streams) = life.streams.take() {

@@ -21,7 +21,7 @@ use crate::platform::scratch::Scratch;
 use crate::sandbox::{Network, Streams};
 
 /// How often a web dyno that starts is looked at: what it takes longer, its first request waits.
-const BOOT_TICK: Duration = Duration::from_millis(5);
+const BOOT_TICK: Duration = Duration::from_millis(2);
 /// How often one that runs is; what happens meanwhile wakes the thread anyway.
 const TICK: Duration = Duration::from_secs(1);
 

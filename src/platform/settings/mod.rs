@@ -19,7 +19,7 @@ use serde_yaml::Value;
 
 pub use error::{Place, SettingsError};
 pub use router::RouterSettings;
-use value::{Domain, DynoNetwork, build_env, dyno_sizes, list, number, parsed, scalar};
+use value::{Domain, build_env, dyno_sizes, list, number, parsed, scalar};
 pub use value::{DynoSize, PublicUrl};
 
 use crate::config::ConfigVars;
@@ -48,7 +48,7 @@ const OTHER_VARIABLES: &[&str] = &[
 
 /// The settings' names in the file; the variables are these in capitals, the command line's
 /// options these with `-` for `_`.
-pub const NAMES: [&str; 55] = [
+pub const NAMES: [&str; 56] = [
     "allowed_signers",
     "behind_proxy",
     "boot_timeout_seconds",
@@ -88,6 +88,7 @@ pub const NAMES: [&str; 55] = [
     "router_listen",
     "router_silence_seconds",
     "router_tls_listen",
+    "run_attach_seconds",
     "run_idle_seconds",
     "runtime_dir",
     "runtime_host",
@@ -115,6 +116,7 @@ const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// hour.
 const DEFAULT_DYNO_CYCLE: Duration = Duration::from_secs(86_400);
 const DEFAULT_RUN_IDLE: Duration = Duration::from_secs(3600);
+const DEFAULT_RUN_ATTACH: Duration = Duration::from_secs(60);
 /// Source: Heroku's limit on a build's time.
 const DEFAULT_BUILD_TIMEOUT: Duration = Duration::from_secs(1500);
 const DEFAULT_PUSH_LIMIT_BYTES: u64 = 1 << 30;
@@ -132,6 +134,7 @@ const BUILD_BYTES: RangeInclusive<u64> = 16 << 20..=1 << 50;
 const BUILD_COUNT: RangeInclusive<u64> = 16..=1 << 30;
 const CPU_PERCENT: RangeInclusive<u64> = 1..=102_400;
 
+const NETWORK: &str = "off, proxy, direct or host";
 const BUCKET: &str = "the URL of a bucket, such as s3://slugs/production";
 const MIRRORS: &str = "FROM=TO of addresses, such as https://example.org/=file:///srv/mirror/";
 const PLACES: &str = "hosts or networks, such as *.example.com, 10.0.0.0/8 or 127.0.0.1:8080";
@@ -184,6 +187,8 @@ pub struct Settings {
     pub web_idle: Option<Duration>,
     /// How long an attached one-off dyno may be silent.
     pub run_idle: Duration,
+    /// How long an attached one-off dyno waits for its client.
+    pub run_attach: Duration,
     /// What releases' images have below their slugs: a tar, or gzip of one.
     pub stack_layer: Option<PathBuf>,
     /// Builds that run at once; more wait.
@@ -247,6 +252,7 @@ impl Settings {
             dyno_cycle: DEFAULT_DYNO_CYCLE,
             web_idle: None,
             run_idle: DEFAULT_RUN_IDLE,
+            run_attach: DEFAULT_RUN_ATTACH,
             max_builds: machine.cores.get(),
             create_on_push: false,
             log_format: LogFormat::Human,
@@ -389,7 +395,7 @@ impl Settings {
                 dyno.memory_bytes = number(value, place, "bytes", BUILD_BYTES)?;
             }
             "dyno_network" => {
-                self.dyno_network = parsed::<DynoNetwork>(value, place, "off, proxy or host")?.0;
+                self.dyno_network = parsed(value, place, NETWORK)?;
             }
             "dyno_cycle_seconds" => {
                 let seconds = number(value, place, "seconds", LONG_SECONDS)?;
@@ -419,6 +425,10 @@ impl Settings {
                 let seconds = number(value, place, "seconds", LONG_SECONDS)?;
                 self.web_idle = Some(Duration::from_secs(seconds));
             }
+            "run_attach_seconds" => {
+                let seconds = number(value, place, "seconds", DYNO_SECONDS)?;
+                self.run_attach = Duration::from_secs(seconds);
+            }
             "run_idle_seconds" => {
                 let seconds = number(value, place, "seconds", LONG_SECONDS)?;
                 self.run_idle = Duration::from_secs(seconds);
@@ -440,7 +450,7 @@ impl Settings {
             }
             "build_open_files" => limits.open_files = number(value, place, "files", BUILD_COUNT)?,
             "build_processes" => limits.processes = number(value, place, "processes", BUILD_COUNT)?,
-            "network" => self.network = parsed(value, place, "off, proxy, direct or host")?,
+            "network" => self.network = parsed(value, place, NETWORK)?,
             "network_allow" => self.network_allow = list(value, place, PLACES)?,
             "network_only" => self.network_only = list(value, place, PLACES)?,
             "sandbox" => self.isolation = parsed(value, place, "auto or none")?,

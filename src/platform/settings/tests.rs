@@ -67,6 +67,7 @@ dyno_sizes:
   Performance-M: {memory_bytes: 90000000, processes: 40, cpu_percent: 200}
   tiny: {}
 web_idle_seconds: 600
+run_attach_seconds: 30
 run_idle_seconds: 60
 runtime_dir: /srv/runtimes
 runtime_host: false
@@ -136,6 +137,7 @@ fn every_setting_can_be_in_the_file() {
         dyno_cycle: Duration::from_secs(3600),
         web_idle: Some(Duration::from_secs(600)),
         run_idle: Duration::from_secs(60),
+        run_attach: Duration::from_secs(30),
         max_builds: 2,
         create_on_push: true,
         log_format: LogFormat::Json,

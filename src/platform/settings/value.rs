@@ -8,7 +8,6 @@ use serde_yaml::{Mapping, Value};
 use super::LogFormat;
 use super::error::{Place, SettingsError};
 use crate::config::ConfigVars;
-use crate::sandbox::Network;
 
 /// The text of a value that is no list and no mapping.
 pub(super) fn scalar(value: &Value) -> Option<String> {
@@ -49,20 +48,6 @@ pub(super) fn parsed<T: FromStr>(
     scalar(value)
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| refused(value, place, expected))
-}
-
-/// The networks that dynos can have: the addresses of `direct` are for builds alone.
-pub(super) struct DynoNetwork(pub Network);
-
-impl FromStr for DynoNetwork {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text.parse()? {
-            Network::Direct => Err(()),
-            network => Ok(Self(network)),
-        }
-    }
 }
 
 pub(super) fn number(

@@ -1,16 +1,20 @@
-//! `network: direct`: a pair of virtual interfaces for each build, behind the host's address
+//! `network: direct`: a pair of virtual interfaces for each build or dyno, behind the host's address
 //! translation, for level 1.
 //!
-//! The build's end lies in its network namespace; the host's end is named after the build's uid,
-//! as are the addresses, so that no two builds share any. A table of the host's packet filter
-//! stands for each build: it drops what is for the host itself, for other builds, and for the
-//! refused ranges. IPv4 alone. The programs `ip` and `nft` do the work.
+//! The build's end lies in its network namespace; the host's end and the addresses have a number that
+//! nobody else has meanwhile. A table of the host's packet filter stands for each build: it drops what
+//! is for the host itself, for other builds, and for the refused ranges. Of those, and of the host, an
+//! operator may open places; a whole network never means the host's own addresses. IPv4 alone. The
+//! programs `ip` and `nft` do the work. What holds for builds holds for dynos.
 
 use std::fs;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +25,8 @@ use crate::sandbox::processes::pid_namespace;
 /// The addresses of builds begin here: 198.18.0.0/15, which is set aside for networks that no other
 /// is connected to. Source: RFC 2544.
 const FIRST_ADDRESS: u32 = u32::from_be_bytes([198, 18, 0, 0]);
+/// How many networks there can be at once.
+const NUMBERS: u32 = 4096;
 const TABLE_PREFIX: &str = "slugline_";
 
 /// Where the system's programs are; the helper has no `PATH`.
@@ -69,9 +75,39 @@ fn name_servers_in(text: &str) -> Vec<Ipv4Addr> {
         .collect()
 }
 
+/// The number of a network, which no other has meanwhile.
+#[derive(Debug)]
+pub(in crate::sandbox) struct Claim {
+    index: u32,
+    /// The kernel lets one socket have a name, and takes it back when we die, however we do.
+    _held: UnixDatagram,
+}
+
+impl Claim {
+    /// Takes a number that is free; not the last one, whose interface the kernel may still be removing.
+    ///
+    /// # Errors
+    /// All are taken.
+    pub fn take() -> io::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let first = NEXT.fetch_add(1, Ordering::Relaxed);
+        for number in 0..NUMBERS {
+            let index = first.wrapping_add(number) % NUMBERS;
+            let name = SocketAddr::from_abstract_name(format!("slugline-network-{index}"))?;
+            match UnixDatagram::bind_addr(&name) {
+                Ok(held) => return Ok(Self { index, _held: held }),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::other("all networks are taken"))
+    }
+}
+
 impl Plan {
-    /// For the build with this number.
-    pub fn new(index: u32, rules: &Rules, name_servers: &[Ipv4Addr]) -> Self {
+    /// For the network with this number.
+    pub fn new(claim: &Claim, rules: &Rules, name_servers: &[Ipv4Addr]) -> Self {
+        let index = claim.index;
         let (namespace, process) = (pid_namespace(), std::process::id());
         let table = format!("{TABLE_PREFIX}{namespace}_{process}_{index}");
         let filter = filter(&table, index, rules, name_servers);
@@ -95,6 +131,12 @@ impl Plan {
             "link add {name} type veth peer name eth0 netns {id}\n\
              addr add {host}/30 dev {name}\nlink set {name} up\n"
         );
+        // Of who had the number before: the kernel takes an interface away some time after its network.
+        let there = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+        let is_ours = |line: &str| line.trim_start().starts_with(&format!("{name}:"));
+        if there.lines().any(is_ours) {
+            let _ = feed("ip", &["link", "del", &name], "");
+        }
         feed("ip", &["-batch", "-"], &outside)?;
         let network = fs::File::open(format!("/proc/{id}/ns/net"))?;
         nix::sched::setns(network, nix::sched::CloneFlags::CLONE_NEWNET)?;
@@ -104,21 +146,31 @@ impl Plan {
         feed("ip", &["-batch", "-"], &within)
     }
 
-    /// Keeps the table until it is dropped.
-    pub fn connected(&self) -> Connected {
-        Connected(self.table.clone())
+    /// Keeps number and table until it is dropped.
+    pub fn connected(&self, claim: Claim) -> Connected {
+        Connected {
+            table: self.table.clone(),
+            _claim: claim,
+        }
     }
 }
 
-/// A build's table; its interfaces go with its network namespace.
+/// A network's table and number; its interfaces go with its namespace.
 #[derive(Debug)]
-pub(in crate::sandbox) struct Connected(String);
+pub(in crate::sandbox) struct Connected {
+    table: String,
+    _claim: Claim,
+}
 
 impl Drop for Connected {
     fn drop(&mut self) {
         // It never came to be where the helper was refused something before.
-        let _ = feed("nft", &["delete", "table", "inet", &self.0], "");
+        remove(&self.table);
     }
+}
+
+fn remove(table: &str) {
+    let _ = feed("nft", &["delete", "table", "inet", table], "");
 }
 
 /// Removes the tables of processes that are no more.
@@ -128,7 +180,7 @@ pub(in crate::sandbox) fn sweep() {
     let text = listed.map(|listed| listed.stdout).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     for table in stale_tables(&text, pid_namespace(), Path::new("/proc")) {
-        drop(Connected(table));
+        remove(&table);
     }
 }
 
@@ -162,16 +214,21 @@ fn filter(table: &str, index: u32, rules: &Rules, name_servers: &[Ipv4Addr]) -> 
         ["udp", "tcp"].map(|protocol| format!("ip daddr {server} {protocol} dport 53 accept\n"))
     };
     let ask = name_servers.iter().flat_map(ask).collect::<String>();
-    let allow = rules
-        .allowed_networks()
-        .map(|(network, bits, port)| match (network, port) {
-            (IpAddr::V6(_), _) => String::new(),
-            (IpAddr::V4(network), None) => format!("ip daddr {network}/{bits} accept\n"),
-            (IpAddr::V4(network), Some(port)) => {
-                format!("ip daddr {network}/{bits} tcp dport {port} accept\n")
+    let allow = |of_host: bool| {
+        let networks = rules.allowed_networks();
+        let accept = networks.filter_map(move |(network, bits, port)| match (network, port) {
+            (IpAddr::V6(_), _) => None,
+            (IpAddr::V4(network), Some(port)) => Some(format!(
+                "ip daddr {network}/{bits} tcp dport {port} accept\n"
+            )),
+            // All ports of the host's own addresses would be the platform's, too.
+            (IpAddr::V4(network), None) => {
+                (!of_host).then(|| format!("ip daddr {network}/{bits} accept\n"))
             }
         });
-    let allow = allow.collect::<String>();
+        accept.collect::<String>()
+    };
+    let (allow, of_host) = (allow(false), allow(true));
     let refused = REFUSED_V4
         .map(|(network, bits)| format!("{network}/{bits}"))
         .join(", ");
@@ -180,7 +237,7 @@ fn filter(table: &str, index: u32, rules: &Rules, name_servers: &[Ipv4Addr]) -> 
         "table inet {table} {{\n\
          chain input {{ type filter hook input priority -10; policy accept;\n\
          iifname \"{name}\" jump host\n}}\n\
-         chain host {{\n{ask}drop\n}}\n\
+         chain host {{\nip saddr != {own} drop\n{ask}{of_host}drop\n}}\n\
          chain forward {{ type filter hook forward priority -10; policy accept;\n\
          oifname \"{name}\" ct state established,related accept\n\
          oifname \"{name}\" drop\n\
