@@ -84,6 +84,12 @@ struct CacheArgs {
 pub enum ToolError {
     #[error("the server refused: {message}")]
     Refused { message: String },
+    #[error("no {name} {version}: {message}")]
+    Runtime {
+        name: String,
+        version: String,
+        message: String,
+    },
     #[error("the path {} is no directory", path.display())]
     NoDirectory { path: PathBuf },
     #[error("the path {} is there already", path.display())]

@@ -296,6 +296,7 @@ mod tests {
             "runtime gc --grace-hours 1",
             "runtime update node --out node.releases.toml",
             "buildpack-tool runtime get python 3.13.0",
+            "buildpack-tool runtime show node 22.1.0 .heroku/node/bin --part bin",
             "token",
             "ps",
             "ps -a hello --json",

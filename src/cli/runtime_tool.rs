@@ -1,13 +1,14 @@
 //! `slugline buildpack-tool runtime`: what the server has of language runtimes, asked from inside of a
 //! build. Where a buildpack is run by hand, outside of one, this machine answers itself.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Subcommand;
 
-use super::buildpack_tool::{copy_tree, refused, socket};
+use super::buildpack_tool::{ToolError, copy_tree, refused, socket};
 use super::environment::Environment;
 use super::print::{print, remark};
 use super::runtime::own_machine;
@@ -15,7 +16,7 @@ use crate::languages::{Candidate, Facts};
 use crate::pipeline::obtain_runtime;
 use crate::runtime::{self, Scope};
 use crate::sandbox::Cancel;
-use crate::tool::{self, Answer, Offer, Request};
+use crate::tool::{self, Answer, Offer, Request, Show};
 
 #[derive(Debug, Subcommand)]
 pub enum RuntimeCommand {
@@ -33,12 +34,18 @@ pub enum RuntimeCommand {
         #[arg(value_name = "VERSION")]
         release: String,
     },
-    /// Have a version, and make the directory a copy of its tree
-    Copy {
+    /// Have a version, and make the directory show its tree
+    ///
+    /// As an overlay where the kernel allows it: a mount, which cannot be moved or removed itself, and
+    /// whose directories belong to nobody. Else it is a copy.
+    Show {
         name: String,
         #[arg(value_name = "VERSION")]
         release: String,
         dir: PathBuf,
+        /// Only this directory of the tree, such as bin
+        #[arg(long, default_value = "")]
+        part: String,
     },
 }
 
@@ -68,10 +75,30 @@ pub(super) fn run(command: &RuntimeCommand) -> Result<ExitCode> {
             }
             Err(reason) => return Ok(unavailable(&reason)),
         },
-        RuntimeCommand::Copy { name, release, dir } => match get(name, release, false)? {
-            Ok(got) => copy_tree(Path::new(&got.path), dir)?,
-            Err(reason) => return Ok(unavailable(&reason)),
-        },
+        RuntimeCommand::Show {
+            name,
+            release,
+            dir,
+            part,
+        } => return show(name, release, dir, part),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(name: &str, version: &str, dir: &Path, part: &str) -> Result<ExitCode> {
+    fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
+    let over = fs::canonicalize(dir).with_context(|| dir.display().to_string())?;
+    let show = over.to_str().map(|over| Show {
+        part: part.to_owned(),
+        over: over.to_owned(),
+    });
+    match ask(name, version, false, show)? {
+        Asked::Shown => {}
+        Asked::Got(got) => {
+            fs::remove_dir(dir).with_context(|| dir.display().to_string())?;
+            copy_tree(&Path::new(&got.path).join(part), dir)?;
+        }
+        Asked::Unavailable(reason) => return Ok(unavailable(&reason)),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -120,38 +147,66 @@ pub(super) fn candidates(name: &str, here: bool) -> Result<Vec<Candidate>> {
     Ok(candidates.collect())
 }
 
+/// What becomes of a request for a version.
+enum Asked {
+    Got(Got),
+    /// The directory shows it.
+    Shown,
+    /// Why it cannot be had now.
+    Unavailable(String),
+}
+
 /// Has a version; else says why it cannot be had now.
 pub(super) fn get(name: &str, version: &str, here: bool) -> Result<Result<Got, String>> {
+    match ask(name, version, here, None)? {
+        Asked::Got(got) => Ok(Ok(got)),
+        Asked::Unavailable(reason) => Ok(Err(reason)),
+        Asked::Shown => Err(refused(Answer::Laid).into()),
+    }
+}
+
+fn ask(name: &str, version: &str, here: bool, show: Option<Show>) -> Result<Asked> {
     let request = Request::RuntimeGet {
         name: name.to_owned(),
         release: version.to_owned(),
         here,
+        show,
     };
     match tool::call(&socket(), request, None) {
         Ok(Answer::Runtime {
             path,
             origin,
             notes,
-        }) => Ok(Ok(Got {
+        }) => Ok(Asked::Got(Got {
             path,
             origin,
             notes,
         })),
-        Ok(Answer::Unavailable { message }) => Ok(Err(message)),
+        Ok(Answer::Laid) => Ok(Asked::Shown),
+        Ok(Answer::Unavailable { message }) => Ok(Asked::Unavailable(message)),
+        Ok(Answer::Refused { message }) => Err(ToolError::Runtime {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            message,
+        }
+        .into()),
         Ok(other) => Err(refused(other).into()),
-        Err(tool::Error::NoServer { .. }) => {
-            let (machine, _) = own_machine(&Environment::read())?;
-            let obtained = match obtain_runtime(&machine, name, version, &Cancel::default()) {
-                Err(error @ runtime::Error::Unreachable { .. }) => {
-                    return Ok(Err(error.note().unwrap_or_default()));
-                }
-                obtained => obtained?,
-            };
-            Ok(Ok(Got {
-                path: obtained.tree.display().to_string(),
-                origin: obtained.kept.origin,
-                notes: obtained.notes,
-            }))
+        Err(tool::Error::NoServer { .. }) => of_machine(name, version),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same where there is no build around it.
+fn of_machine(name: &str, version: &str) -> Result<Asked> {
+    let (machine, _) = own_machine(&Environment::read())?;
+    match obtain_runtime(&machine, name, version, &Cancel::default()) {
+        Ok(obtained) => Ok(Asked::Got(Got {
+            path: obtained.tree.display().to_string(),
+            origin: obtained.kept.origin,
+            notes: obtained.notes,
+        })),
+        Err(error @ runtime::Error::Unreachable { .. }) => {
+            Ok(Asked::Unavailable(error.note().unwrap_or_default()))
         }
         Err(error) => Err(error.into()),
     }

@@ -19,6 +19,10 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<Failure> {
     }
     let draft = if let Some(error) = error.downcast_ref::<tool::Error>() {
         tool(error)
+    } else if let Some(error @ ToolError::Runtime { .. }) = error.downcast_ref::<ToolError>() {
+        Draft::platform("runtime_unusable", sentence(error)).remedy(
+            "Tell the server's operator, who sees what there is with slugline runtime list.",
+        )
     } else if let Some(error) = error.downcast_ref::<ToolError>() {
         Draft::app("buildpack_tool", sentence(error))
             .remedy("`slugline buildpack-tool cache --help` says what is taken.")

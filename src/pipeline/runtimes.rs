@@ -1,7 +1,7 @@
 //! Language runtimes for builds: what the tools below need done for them, and what a build has got.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -227,8 +227,8 @@ impl BuildRuntimes {
         }
     }
 
-    /// Answers with a runtime's tree, which may take a while.
-    pub fn get(&self, name: &str, version: &str, here: bool) -> Answer {
+    /// A runtime's tree, which may take a while; else what is answered.
+    pub fn get(&self, name: &str, version: &str, here: bool) -> Result<Obtained, Answer> {
         let supply = &self.supply;
         let pinned = self.pinned.iter().find(|one| one.name == name);
         let image = self.stack.image.as_ref().map(|image| image.root.as_path());
@@ -245,31 +245,28 @@ impl BuildRuntimes {
         });
         match obtained {
             Ok(obtained) => {
-                let Obtained { kept, notes, .. } = obtained;
+                let kept = obtained.kept.clone();
                 let tree = RuntimeTree {
                     name: kept.name,
                     version: kept.version,
                     digest: kept.tree,
-                    origin: kept.origin.clone(),
+                    origin: kept.origin,
                 };
                 let mut got = self.got.lock().unwrap_or_else(PoisonError::into_inner);
                 if !got.contains(&tree) {
                     got.push(tree);
                 }
-                Answer::Runtime {
-                    path: format!("{TOOL_DIR}/{INSIDE}/{}", kept.tree.hex()),
-                    origin: kept.origin,
-                    notes,
-                }
+                drop(got);
+                Ok(obtained)
             }
             Err(
                 error @ (runtime::Error::Unreachable { .. }
                 | runtime::Error::Nowhere { .. }
                 | runtime::Error::Offline { .. }),
-            ) => Answer::Unavailable {
+            ) => Err(Answer::Unavailable {
                 message: error.note().unwrap_or_else(|| error.to_string()),
-            },
-            Err(error) => refused(error),
+            }),
+            Err(error) => Err(refused(error)),
         }
     }
 
@@ -283,6 +280,24 @@ impl BuildRuntimes {
         got.sort();
         got
     }
+}
+
+/// Where builds see a runtime's tree.
+pub(super) fn inside(obtained: &Obtained) -> PathBuf {
+    let name = obtained.kept.tree.hex();
+    Path::new(TOOL_DIR).join(INSIDE).join(name)
+}
+
+/// The directory of a tree that a build names, on the host and inside; none where there is none.
+pub(super) fn part(obtained: &Obtained, part: &str) -> Option<(PathBuf, PathBuf)> {
+    let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    let part = Path::new(part);
+    let tree = &obtained.tree;
+    // A tree may have links.
+    let real = fs::canonicalize(tree.join(part)).ok()?;
+    let is_there = real.is_dir() && real == fs::canonicalize(tree).ok()?.join(part);
+    (part.components().all(is_plain) && is_there)
+        .then(|| (tree.join(part), inside(obtained).join(part)))
 }
 
 fn offer(offer: runtime::Offer) -> Offer {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::runtimes::{self, BuildRuntimes};
 use super::snapshots::Snapshots;
 use crate::compile::Report;
-use crate::sandbox::{Root, Sandbox, TOOL_DIR};
+use crate::sandbox::{self, Lower, Root, Sandbox, TOOL_DIR};
 use crate::stack::Stack;
 use crate::tool::{Answer, RECORDED, Request, Server};
 
@@ -65,25 +65,24 @@ impl Tools {
     pub fn start(&self, root: &Root, build_dir: &Path) -> Result<Server> {
         let (own, runtimes) = (self.snapshots.clone(), self.runtimes.clone());
         let (overlays, build_dir) = (root.overlays().clone(), build_dir.to_owned());
+        let lay = move |lower: Lower<'_>, shown: &Path, at: &str| {
+            overlays.lay(lower, shown, at.as_ref(), &build_dir)
+        };
         let handler = move |request, body: &mut dyn Read| match request {
             Request::CacheRestore { key, over } => {
                 let Some(found) = own.find(&key) else {
                     return Answer::Missing;
                 };
-                let over = over.filter(|_| found.files >= OVERLAY_FILES);
                 let inside = Path::new(TOOL_DIR).join(SNAPSHOTS).join(&found.name);
-                let lay = |at: String| {
-                    overlays.lay((&found.tree, found.files), &inside, at.as_ref(), &build_dir)
+                let over = over.filter(|_| found.files >= OVERLAY_FILES);
+                let lower = Lower {
+                    tree: &found.tree,
+                    files: found.files,
+                    adopt: true,
                 };
-                match over.map(lay).transpose() {
-                    Ok(Some(true)) => Answer::Laid,
-                    Ok(_) => Answer::Found {
-                        path: inside.display().to_string(),
-                    },
-                    Err(error) => Answer::Refused {
-                        message: format!("{:#}", anyhow::Error::new(error)),
-                    },
-                }
+                laid_or(over.map(|at| lay(lower, &inside, &at)), || Answer::Found {
+                    path: inside.display().to_string(),
+                })
             }
             Request::CacheSave { key } => own.save(&key, body),
             Request::RuntimeList { name, here } => runtimes.list(&name, here),
@@ -91,7 +90,27 @@ impl Tools {
                 name,
                 release,
                 here,
-            } => runtimes.get(&name, &release, here),
+                show,
+            } => match runtimes.get(&name, &release, here) {
+                Ok(obtained) => {
+                    let show = show.and_then(|show| {
+                        let (tree, inside) = runtimes::part(&obtained, &show.part)?;
+                        // It is for all builds, whoever their users are.
+                        let lower = Lower {
+                            tree: &tree,
+                            files: obtained.kept.files,
+                            adopt: false,
+                        };
+                        Some(lay(lower, &inside, &show.over))
+                    });
+                    laid_or(show, || Answer::Runtime {
+                        path: runtimes::inside(&obtained).display().to_string(),
+                        origin: obtained.kept.origin.clone(),
+                        notes: obtained.notes.clone(),
+                    })
+                }
+                Err(answer) => answer,
+            },
         };
         Server::start(&self.dir, Arc::new(handler)).context("listening for the build")
     }
@@ -99,6 +118,20 @@ impl Tools {
     /// The runtimes that the build has asked for.
     pub fn runtimes(&self) -> &BuildRuntimes {
         &self.runtimes
+    }
+}
+
+/// The answer where a tree was to be shown over a directory.
+fn laid_or(
+    laid: Option<Result<bool, sandbox::Error>>,
+    otherwise: impl FnOnce() -> Answer,
+) -> Answer {
+    match laid.transpose() {
+        Ok(Some(true)) => Answer::Laid,
+        Ok(_) => otherwise(),
+        Err(error) => Answer::Refused {
+            message: format!("{:#}", anyhow::Error::new(error)),
+        },
     }
 }
 

@@ -52,7 +52,7 @@ pub use launch::Launch;
 pub use level::Level;
 pub use limits::{Limit, Limits};
 pub use network::{Contact, Gate, Network, PROXY_PORT, Place, Rules, Traffic, Upstream};
-pub use overlays::Overlays;
+pub use overlays::{Lower, Overlays};
 pub use policy::{Isolation, Policy};
 pub use refusal::{Cause, cause_of_refusal};
 pub use remove::remove_tree;

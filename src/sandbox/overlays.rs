@@ -21,7 +21,7 @@ use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use super::base::adopt;
+use super::base;
 use super::helper::{WORK, overlay};
 use super::user::Outer;
 
@@ -74,6 +74,17 @@ struct Laid {
     shown: PathBuf,
 }
 
+/// A kept tree that is to be seen under a writable layer.
+#[derive(Debug, Clone, Copy)]
+pub struct Lower<'a> {
+    pub tree: &'a Path,
+    /// How many it has at most.
+    pub files: usize,
+    /// Whether it becomes the build's user's, who could not write below its directories otherwise, and
+    /// sees it read-only all the same.
+    pub adopt: bool,
+}
+
 impl Overlays {
     pub(super) fn new(root: &Path, outer: Arc<Outer>) -> Self {
         Self(Arc::new(Inner {
@@ -83,9 +94,8 @@ impl Overlays {
         }))
     }
 
-    /// Lays the kept tree `lower` of so many files, which commands see at `shown`, over the empty directory `at`, a
-    /// path inside and below `within`, a directory of the root. `lower` becomes the build's user's,
-    /// who could not write to it otherwise, and sees it read-only all the same.
+    /// Lays a kept tree, which commands see at `shown`, over the empty directory `at`, a
+    /// path inside and below `within`, a directory of the root.
     ///
     /// Says whether it was done: a command must be running, the kernel allow it, and the build not
     /// have too many of them.
@@ -94,11 +104,12 @@ impl Overlays {
     /// The platform's: `lower` cannot be made the user's.
     pub fn lay(
         &self,
-        (lower, files): (&Path, usize),
+        lower: Lower<'_>,
         shown: &Path,
         at: &Path,
         within: &Path,
     ) -> Result<bool, Error> {
+        let Lower { tree, files, adopt } = lower;
         let mut state = self.state();
         if state.channel.is_none()
             || state.laid.len() >= MOST
@@ -109,13 +120,13 @@ impl Overlays {
         let Some(upper) = self.find(at, within) else {
             return Ok(false);
         };
-        if let Some(id) = self.0.outer.id {
-            adopt(lower, id)?;
+        if let Some(id) = self.0.outer.id.filter(|_| adopt) {
+            base::adopt(tree, id)?;
         }
         state.count += 1;
         let laid = Laid {
             upper,
-            lower: lower.to_owned(),
+            lower: tree.to_owned(),
             shown: shown.to_owned(),
         };
         let asked = self.order(&laid, state.count);

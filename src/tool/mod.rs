@@ -55,12 +55,14 @@ pub enum Request {
         #[serde(default)]
         here: bool,
     },
-    /// A runtime's tree; `here` as above.
+    /// A runtime's tree; `here` as above. Shown over an empty directory where that can be done.
     RuntimeGet {
         name: String,
         release: String,
         #[serde(default)]
         here: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        show: Option<Show>,
     },
 }
 
@@ -89,6 +91,15 @@ pub enum Answer {
     Unavailable { message: String },
     /// It cannot be done; the words are for a person.
     Refused { message: String },
+}
+
+/// Where a runtime's tree is to be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Show {
+    /// A directory of the tree; empty for all of it.
+    pub part: String,
+    /// The whole path of an empty directory.
+    pub over: String,
 }
 
 /// A version of a runtime.

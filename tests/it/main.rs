@@ -51,6 +51,7 @@ mod router_http2;
 mod router_tls;
 mod running;
 mod running_slug;
+mod runtimes;
 mod sandbox;
 mod sandbox_attacks;
 mod sandbox_hostile;

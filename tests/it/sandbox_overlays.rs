@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use slugline::sandbox::{Profile, Root, Sandbox, Spec, Watch};
+use slugline::sandbox::{Lower, Profile, Root, Sandbox, Spec, Watch};
 
 use crate::site::{SLUGLINE, eventually};
 
@@ -43,7 +43,12 @@ fn a_kept_tree_is_changed_in_the_build_alone() {
     let lay = |at: &str| {
         let shown = Path::new("/run/slugline/tree");
         let overlays = root.overlays();
-        overlays.lay((&tree, 6), shown, Path::new(at), &root.app())
+        let lower = Lower {
+            tree: &tree,
+            files: 6,
+            adopt: true,
+        };
+        overlays.lay(lower, shown, Path::new(at), &root.app())
     };
     // While nothing runs there is nobody to lay it.
     assert!(!lay("/app/web/deps").unwrap());

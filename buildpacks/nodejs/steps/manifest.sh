@@ -25,13 +25,18 @@ choose_node() {
 ${runtime_notes:-}"
 }
 
-# Copies the Node.js into the slug, with its npm and without its headers; sets node_exe, npm_cli and
+# Has Node.js in the slug, with its npm and without its headers; sets node_exe, npm_cli and
 # npm_version.
 install_node() {
   local into=$build_dir/.heroku/node
   rm -rf "$into"
-  mkdir -p "$into"
-  cp -a "$runtime_path/bin" "$runtime_path/lib" "$into/"
+  local part
+  # What lies between them stays the app's own: other packages may be installed there.
+  for part in bin lib/node_modules/npm lib/machine; do
+    if [[ -d $runtime_path/$part ]]; then
+      tool runtime show node "$node_version" "$into/$part" --part "$part"
+    fi
+  done
   export PATH=$into/bin:$PATH
   # A Node.js of the build machine brings the libraries that it needs there.
   if [[ -d $into/lib/machine ]]; then export LD_LIBRARY_PATH=$into/lib/machine; fi

@@ -42,7 +42,6 @@ restore_cache() {
     step "Restoring cache"
     step "Using cached install of Python $python_version"
     restored=yes
-    use_libraries
   elif [[ -f $noted ]]; then
     if [[ -z $cache_key ]]; then
       reasons=$uncacheable_reason

@@ -18,23 +18,13 @@ create_environment() {
   detail "From $runtime_origin"
   local flags=(--without-pip)
   if [[ $installer == pip ]]; then flags=(); fi
-  mkdir -p "$prefix"
-  tool runtime copy python "$python_version" "$prefix/runtime"
-  python_exe=$prefix/runtime/bin/python$python_minor
-  use_libraries
+  local python_exe=$runtime_dir/bin/python$python_minor
   if ! (cd / && "$python_exe" -I -m venv "${flags[@]}" "$prefix") 2>&1 | indent; then
     fail "Error: Unable to install Python." \
       "" "The output above is that of: python -m venv"
   fi
-  ln -sf "../runtime/bin/python$python_minor" "$prefix/bin/python$python_minor"
+  ln -sf "../../python-runtime/bin/python$python_minor" "$prefix/bin/python$python_minor"
   if [[ $installer == uv ]]; then get_uv; fi
-}
-
-# A Python of the build machine brings the libraries that it needs there.
-use_libraries() {
-  if [[ -d $prefix/runtime/lib/machine ]]; then
-    export LD_LIBRARY_PATH=$prefix/runtime/lib/machine
-  fi
 }
 
 # Packages compiled from source: debug information would name a random folder,

@@ -6,7 +6,7 @@
 write_profile() {
   mkdir -p .profile.d
   cp "$buildpack_dir/profile/python.sh" .profile.d/python.sh
-  if [[ -d $prefix/runtime/lib/machine ]]; then
+  if [[ -d $runtime_dir/lib/machine ]]; then
     cat "$buildpack_dir/profile/libraries.sh" >>.profile.d/python.sh
   fi
   write_web_concurrency

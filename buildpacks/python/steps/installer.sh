@@ -46,13 +46,13 @@ get_uv() {
 # an environment that has it takes seconds to make.
 bundled_pip() {
   local wheel
-  for wheel in "$prefix"/runtime/{share/python-wheels,lib/python*/ensurepip/_bundled}/pip-*.whl; do
+  for wheel in "$runtime_dir"/{share/python-wheels,lib/python*/ensurepip/_bundled}/pip-*.whl; do
     if [[ -f $wheel ]]; then
-      "$python_exe" -I "$wheel/pip" "$@"
+      "$runtime_dir/bin/python$python_minor" -I "$wheel/pip" "$@"
       return
     fi
   done
-  "$python_exe" -I -m venv /tmp/pip && /tmp/pip/bin/python -I -m pip "$@"
+  "$runtime_dir/bin/python$python_minor" -I -m venv /tmp/pip && /tmp/pip/bin/python -I -m pip "$@"
 }
 
 # Runs uv with the settings that make it install what pip would.

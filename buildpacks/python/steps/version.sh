@@ -18,3 +18,13 @@ choose_python() {
     if [[ -n $line ]]; then detail "$line"; fi
   done <<<"${runtime_notes:-}"
 }
+
+# Has Python itself in the slug, beside the environment.
+install_python() {
+  runtime_dir=$build_dir/.heroku/python-runtime
+  tool runtime show python "$python_version" "$runtime_dir"
+  # One of the build machine brings the libraries that it needs there.
+  if [[ -d $runtime_dir/lib/machine ]]; then
+    export LD_LIBRARY_PATH=$runtime_dir/lib/machine
+  fi
+}
