@@ -726,7 +726,11 @@ fn identity_text(program: &Path) -> Option<String> {
 fn bring_libraries(tree: &Path) -> Result<(), Error> {
     let needed = libraries::needed(tree).map_err(io_error(Path::new("ldd")))?;
     let dir = tree.join(LIBRARIES);
+    // What it has itself in another place is found there.
     for (name, path) in needed {
+        if tree.join("lib").join(&name).exists() {
+            continue;
+        }
         fs::create_dir_all(&dir).map_err(io_error(&dir))?;
         let to = dir.join(name);
         fs::copy(&path, &to).map_err(io_error(&path))?;

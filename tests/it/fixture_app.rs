@@ -172,6 +172,9 @@ fn shortened(path: &str) -> String {
         .position(|part| ["node_modules", "site-packages"].contains(part));
     match end {
         Some(at) => parts[..parts.len().min(at + 2)].join("/"),
+        None if parts.starts_with(&[".heroku", "python-runtime"]) => {
+            ".heroku/python-runtime".into()
+        }
         None if parts.starts_with(&[".heroku", "python"]) => parts[..parts.len().min(3)].join("/"),
         None => parts.join("/"),
     }

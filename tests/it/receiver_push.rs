@@ -54,7 +54,7 @@ fn a_plan_changes_nothing() {
         let planned = push(&site, &app.dir, &["-o", "plan", branch]).failure(1);
         assert!(planned.stderr.contains("(plan only)"), "{}", planned.stderr);
         let builds = branch == "main";
-        for line in ["Node.js app detected", "Using this machine's Node.js"] {
+        for line in ["Node.js app detected", "Using Node.js 24."] {
             assert_eq!(planned.stderr.contains(line), builds, "{}", planned.stderr);
         }
     }

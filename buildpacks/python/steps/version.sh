@@ -25,6 +25,6 @@ install_python() {
   tool runtime show python "$python_version" "$runtime_dir"
   # One of the build machine brings the libraries that it needs there.
   if [[ -d $runtime_dir/lib/machine ]]; then
-    export LD_LIBRARY_PATH=$runtime_dir/lib/machine
+    export LD_LIBRARY_PATH=$runtime_dir/lib/machine:$runtime_dir/lib
   fi
 }
