@@ -29,6 +29,16 @@ impl AppOption {
     }
 }
 
+/// The options of lists of what an app has.
+#[derive(Debug, clap::Args)]
+pub struct ListOptions {
+    #[command(flatten)]
+    pub app: AppOption,
+    /// Print the API's JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 fn choose(
     asked: Option<&AppName>,
     environment: &Environment,

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::app_choice::AppOption;
+use super::app_choice::{AppOption, ListOptions};
 use super::client::{Client, of, segment};
 use super::environment::Environment;
 use super::print::{self, Step, print, remark};
@@ -18,26 +18,17 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    list: ListArgs,
+    list: ListOptions,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List them
-    List(ListArgs),
+    List(ListOptions),
     /// Send the log there, too: syslog://, syslog+tls:// or https://
     Add(OneArgs),
     /// Send it there no longer
     Remove(OneArgs),
-}
-
-#[derive(Debug, clap::Args)]
-struct ListArgs {
-    #[command(flatten)]
-    app: AppOption,
-    /// Print the API's JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, clap::Args)]

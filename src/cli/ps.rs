@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::app_choice::AppOption;
+use super::app_choice::{AppOption, ListOptions};
 use super::client::{Client, of};
 use super::environment::Environment;
 use super::print::{self, Step, print, remark};
@@ -20,13 +20,13 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    list: ListArgs,
+    list: ListOptions,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Show the dynos
-    List(ListArgs),
+    List(ListOptions),
     /// Change how many dynos there are, and how large: web=2 worker+1 web=2:standard-2x
     Scale(ScaleArgs),
     /// Change how large dynos are: web=standard-2x, or one size for all types
@@ -36,15 +36,6 @@ enum Command {
     /// Stop one dyno or all of a type, until the next restart or deploy
     #[command(alias = "kill")]
     Stop(StopArgs),
-}
-
-#[derive(Debug, clap::Args)]
-struct ListArgs {
-    #[command(flatten)]
-    app: AppOption,
-    /// Print the API's JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -154,7 +145,7 @@ fn change(text: &str) -> Result<Change, String> {
     })
 }
 
-fn list(args: &ListArgs, environment: &Environment) -> Result<ExitCode> {
+fn list(args: &ListOptions, environment: &Environment) -> Result<ExitCode> {
     let client = Client::new(environment)?;
     let app = args.app.choose(environment, client.server())?;
     let document = client.get(&format!("/apps/{app}/dynos"))?;

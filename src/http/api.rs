@@ -209,9 +209,8 @@ impl Call<'_> {
         if self.token.scope.apps.is_some()
             && !matches!(
                 segments,
-                ["account"]
+                ["account" | "addons" | "addon-attachments" | "stacks"]
                     | ["apps", ..]
-                    | ["addons" | "addon-attachments" | "stacks"]
                     | ["users", _, "apps"]
             )
             || self.token.scope.apps.is_some() && matches!(segments, ["apps"]) && post

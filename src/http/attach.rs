@@ -22,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf};
 use tokio::net::unix::pipe;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, Sender, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -39,6 +40,8 @@ const END_OF_INPUT: u8 = 4;
 const QUIET: Duration = Duration::from_millis(500);
 /// How long the connection stays open after the end: Heroku's client fails where it can write no more.
 const LINGER: Duration = Duration::from_millis(400);
+/// How long a client who has been told the end gets to close the connection.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long a client gets to take the last bytes.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -176,12 +179,14 @@ where
         terminal,
         waiting: AtomicUsize::new(0),
     };
+    let gone = Notify::new();
     let take = async {
         let lost = if framed {
             taking.frames(reader, input).await
         } else {
             taking.bytes(reader, first, input).await
         };
+        gone.notify_one();
         one.hang_up(lost);
         std::future::pending::<()>().await;
     };
@@ -218,6 +223,9 @@ where
             sleep(LINGER).await;
         }
         let _ = writer.shutdown().await;
+        // A connection that is closed while something of the client's comes is reset, and what he has
+        // not read yet is lost to him.
+        let _ = timeout(LAST_WORDS, gone.notified()).await;
     };
     let idle = async {
         loop {

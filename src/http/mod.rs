@@ -23,6 +23,7 @@ mod signed;
 mod stall;
 mod streams;
 pub mod tls;
+pub(crate) mod versions;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -37,8 +38,6 @@ use attach::Prefixed;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -53,6 +52,7 @@ pub use limits::Limits;
 use reply::Reply;
 use signed::Signer;
 use stall::{Lift, Stall};
+use versions::Bounds;
 
 /// How long builds may go on after the stop signal.
 pub const GRACE: Duration = Duration::from_secs(30);
@@ -232,9 +232,6 @@ fn converse(stream: TcpStream, peer: IpAddr, server: &Arc<Server>, graceful: &Gr
 /// Streams of one HTTP/2 connection at once.
 const STREAMS: u32 = 32;
 
-/// Bytes of a body that an HTTP/2 client may send ahead of its reader, in a stream and in all.
-const WINDOW_BYTES: u32 = 1 << 20;
-
 /// Answers what comes over a connection, in HTTP/1 or HTTP/2, until one side has enough.
 async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
@@ -261,21 +258,12 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         request.extensions_mut().insert(lift.clone());
         async move { Ok::<_, Infallible>(under_way.answer(answer(server, request).await)) }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_time)
-        .max_buf_size(limits.header_bytes);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(STREAMS)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .keep_alive_interval(limits.body_silence)
-        .keep_alive_timeout(limits.header_time);
+    let builder = versions::builder(Bounds {
+        header_time: limits.header_time,
+        header_bytes: limits.header_bytes,
+        silence: limits.body_silence,
+        streams: STREAMS,
+    });
     let stream = Stall::new(stream, limits.answer_silence, lift.clone());
     let connection = builder.serve_connection_with_upgrades(stream, service);
     let connection = watcher.watch(connection.into_owned());

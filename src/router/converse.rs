@@ -8,24 +8,18 @@ use std::time::Duration;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::client::Client;
+use super::proxy;
 use super::worker::Worker;
-use super::{Limits, proxy};
+use crate::http::versions::{Bounds, builder};
 
 /// Requests of one HTTP/2 connection at once.
 const STREAMS: u32 = 100;
-/// Bytes of a body that an HTTP/2 client may send ahead of its dyno, in a stream and in all.
-const WINDOW_BYTES: u32 = 1 << 20;
-/// Bytes of an answer that wait for an HTTP/2 client to take them.
-const SEND_BYTES: usize = 64 << 10;
-/// Streams that a client has reset before they were answered; more end the connection.
-const RESETS: usize = 20;
 
 /// Answers a connection until one side has enough.
 pub(super) async fn converse(
@@ -54,8 +48,13 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     client: Arc<Client>,
     mut stop: watch::Receiver<()>,
 ) {
-    let builder = builder(&worker.router.limits);
     let limits = &worker.router.limits;
+    let builder = builder(Bounds {
+        header_time: limits.header_time,
+        header_bytes: limits.header_bytes,
+        silence: limits.silence,
+        streams: STREAMS,
+    });
     // A dyno's own time and silence are watched by the request, which has a code for them.
     let silence = limits.silence.max(limits.first_byte) + Duration::from_secs(2);
     let idle = limits.header_time;
@@ -82,29 +81,4 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     if let Err(error) = ended {
         tracing::debug!(error, "a connection ended early");
     }
-}
-
-/// Both versions, with their limits. What a client may send of headers that never end (CVE-2024-27316)
-/// is bounded by the size of a header list, in both versions.
-fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_time)
-        .max_buf_size(limits.header_bytes);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(STREAMS)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .max_send_buf_size(SEND_BYTES)
-        // Requests that are taken back at once (CVE-2023-44487), or made wrong on purpose.
-        .max_pending_accept_reset_streams(RESETS)
-        .max_local_error_reset_streams(RESETS)
-        .keep_alive_interval(limits.silence)
-        .keep_alive_timeout(limits.header_time);
-    builder
 }

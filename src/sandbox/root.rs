@@ -39,8 +39,7 @@ const EXPECTED: [&str; 8] = ["dev", "proc", "etc", "run", "var", "var/tmp", "hom
 /// The stack's system directories, shown read-only.
 const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 /// Small files of the stack's `/etc` that are copied.
-const ETC_FILES: [&str; 11] = [
-    "bash.bashrc",
+const ETC_FILES: [&str; 10] = [
     "gai.conf",
     "ld.so.cache",
     "ld.so.conf",
@@ -80,6 +79,9 @@ if [ -d "$HOME/.profile.d" ]; then
   unset script
 fi
 "#;
+
+/// The prompt of an interactive shell, as on Heroku: `~ $`. Its parent, which is none, drops `PS1`.
+const BASHRC: &str = "PS1='\\w \\$ '\n";
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nslugline:x:1000:1000::/app:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
 const GROUP: &str = "root:x:0:\nslugline:x:1000:\nnogroup:x:65534:\n";
@@ -434,7 +436,12 @@ impl Root {
 
     fn write_etc(&mut self, of_stack: &Path) -> Result<(), Error> {
         let etc = self.dir.join("etc");
-        for (name, text) in [("passwd", PASSWD), ("group", GROUP), ("profile", PROFILE)] {
+        for (name, text) in [
+            ("passwd", PASSWD),
+            ("group", GROUP),
+            ("profile", PROFILE),
+            ("bash.bashrc", BASHRC),
+        ] {
             write_file(&etc.join(name), text.as_bytes())?;
         }
         write_file(&etc.join("hostname"), b"slugline\n")?;

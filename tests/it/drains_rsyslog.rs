@@ -118,7 +118,7 @@ fn rsyslog_reads_every_field_by_tcp_and_tls() {
             assert!(
                 lines.iter().any(|line| line.starts_with(wanted)),
                 "{scheme}: {wanted}: {lines:#?}"
-            )
+            );
         };
         has(&format!("190 1 {token} app web.1 - grüße <1>"));
         has(&format!(

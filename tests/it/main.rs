@@ -29,6 +29,7 @@ mod failures;
 mod fixture_app;
 mod languages;
 mod layout;
+mod log_sessions;
 mod one_offs;
 mod origin;
 mod push;

@@ -372,7 +372,7 @@ fn a_terminal_is_passed_on_whole() {
 
         // A shell with its jobs, as people use one.
         let mut terminal = Terminal::start(&site, "bash");
-        terminal.expect("$ ");
+        terminal.expect("~ $ ");
         terminal.send("stty size; sleep 1004\r");
         terminal.expect("30 100\r\n");
         eventually("a process", || processes_with("sleep 1004") == 1);

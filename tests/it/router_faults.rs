@@ -299,7 +299,8 @@ fn slow_clients_starve_nobody() {
         })
         .collect::<Vec<_>>();
     for _ in 0..20 {
-        assert_eq!(get(&site, "hello", "/").0, 200);
+        // The app itself, which has two hundred of them, may be late on a busy machine.
+        eventually("an answer", || get(&site, "hello", "/").0 == 200);
     }
     // Those that send go on sending; the headers have their time all the same.
     for _ in 0..8 {

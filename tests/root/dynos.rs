@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+
 use crate::attack::{Attack, Level};
 use crate::network::on_a_host;
 use crate::require_root;
@@ -69,6 +71,19 @@ fn dynos_that_are_connected_directly_reach_the_world_and_no_neighbour() {
         "{said}"
     );
     assert_eq!(told("tables after them: ").as_deref(), Some("0"), "{said}");
+}
+
+#[test]
+fn a_plain_user_s_dynos_are_not_connected_directly() {
+    require_root();
+    let mut site = Site::of_plain_user();
+    site.stop(Signal::SIGTERM);
+    assert!(!site.try_start(&[], &[("SLUGLINE_DYNO_NETWORK", "direct")]));
+    let said = site.server_log();
+    assert!(
+        said.contains("it takes root") && said.contains("dyno_network"),
+        "{said}"
+    );
 }
 
 /// A process and all that it has started.

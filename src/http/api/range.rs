@@ -79,10 +79,10 @@ impl Range {
             return (StatusCode::OK, list, None);
         }
         list.truncate(self.max);
-        let last = list.last().and_then(|object| self.key(object));
+        let end = list.last().and_then(|object| self.key(object));
         let (field, to) = (&self.field, self.to.as_deref().unwrap_or_default());
         let order = if self.descending { ", order=desc" } else { "" };
-        let next = last.map(|last| format!("{field} ]{last}..{to}; max={}{order}", self.max));
+        let next = end.map(|end| format!("{field} ]{end}..{to}; max={}{order}", self.max));
         (StatusCode::PARTIAL_CONTENT, list, next)
     }
 

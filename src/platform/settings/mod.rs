@@ -19,7 +19,7 @@ use serde_yaml::Value;
 
 pub use error::{Place, SettingsError};
 pub use router::RouterSettings;
-use value::{Domain, build_env, dyno_sizes, list, number, parsed, scalar};
+use value::{Domain, build_env, dyno_sizes, list, number, parsed, scalar, seconds};
 pub use value::{DynoSize, PublicUrl};
 
 use crate::config::ConfigVars;
@@ -397,10 +397,7 @@ impl Settings {
             "dyno_network" => {
                 self.dyno_network = parsed(value, place, NETWORK)?;
             }
-            "dyno_cycle_seconds" => {
-                let seconds = number(value, place, "seconds", LONG_SECONDS)?;
-                self.dyno_cycle = Duration::from_secs(seconds);
-            }
+            "dyno_cycle_seconds" => self.dyno_cycle = seconds(value, place, LONG_SECONDS)?,
             "dyno_sizes" => self.dyno_sizes = dyno_sizes(value, place)?,
             "dyno_processes" => dyno.processes = number(value, place, "processes", BUILD_COUNT)?,
             _ => return Ok(false),
@@ -412,27 +409,12 @@ impl Settings {
         let limits = &mut self.build_limits;
         match name {
             "bucket" => self.bucket = Some(parsed(value, place, BUCKET)?),
-            "boot_timeout_seconds" => {
-                let seconds = number(value, place, "seconds", DYNO_SECONDS)?;
-                self.boot_timeout = Duration::from_secs(seconds);
-            }
-            "stop_timeout_seconds" => {
-                let seconds = number(value, place, "seconds", DYNO_SECONDS)?;
-                self.stop_timeout = Duration::from_secs(seconds);
-            }
+            "boot_timeout_seconds" => self.boot_timeout = seconds(value, place, DYNO_SECONDS)?,
+            "stop_timeout_seconds" => self.stop_timeout = seconds(value, place, DYNO_SECONDS)?,
             "domain" => self.domain = parsed::<Domain>(value, place, Domain::EXPECTED)?.0,
-            "web_idle_seconds" => {
-                let seconds = number(value, place, "seconds", LONG_SECONDS)?;
-                self.web_idle = Some(Duration::from_secs(seconds));
-            }
-            "run_attach_seconds" => {
-                let seconds = number(value, place, "seconds", DYNO_SECONDS)?;
-                self.run_attach = Duration::from_secs(seconds);
-            }
-            "run_idle_seconds" => {
-                let seconds = number(value, place, "seconds", LONG_SECONDS)?;
-                self.run_idle = Duration::from_secs(seconds);
-            }
+            "web_idle_seconds" => self.web_idle = Some(seconds(value, place, LONG_SECONDS)?),
+            "run_attach_seconds" => self.run_attach = seconds(value, place, DYNO_SECONDS)?,
+            "run_idle_seconds" => self.run_idle = seconds(value, place, LONG_SECONDS)?,
             "router_listen" => {
                 let expected = "an address and a port, such as 127.0.0.1:7080";
                 self.router_listen = Some(parsed(value, place, expected)?);
@@ -460,8 +442,7 @@ impl Settings {
             "behind_proxy" => self.behind_proxy = parsed(value, place, "true or false")?,
             "build_env" => self.build_env = build_env(value, place)?,
             "build_timeout_seconds" => {
-                let seconds = number(value, place, "seconds", BUILD_TIMEOUT_SECONDS)?;
-                self.build_timeout = Duration::from_secs(seconds);
+                self.build_timeout = seconds(value, place, BUILD_TIMEOUT_SECONDS)?;
             }
             "create_on_push" => self.create_on_push = parsed(value, place, "true or false")?,
             "allowed_signers" => {

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde_yaml::{Mapping, Value};
 
@@ -62,6 +63,15 @@ pub(super) fn number(
         let expected = format!("a whole number of {unit} from {first} to {last}");
         refused(value, place, expected)
     })
+}
+
+/// A whole number of seconds.
+pub(super) fn seconds(
+    value: &Value,
+    place: &Place,
+    range: RangeInclusive<u64>,
+) -> Result<Duration, SettingsError> {
+    number(value, place, "seconds", range).map(Duration::from_secs)
 }
 
 /// Takes a list, or a text whose items stand between commas or spaces.
