@@ -81,7 +81,8 @@ impl Tools {
                     },
                 }
             }
-            Request::CacheSave { key } => own.save(&key, body),
+            Request::CacheSave { key, later: false } => own.save(&key, body),
+            Request::CacheSave { key, later: true } => Snapshots::save_later(&own, key, body),
         };
         Server::start(&self.dir, Arc::new(handler)).context("listening for the build")
     }

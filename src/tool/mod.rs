@@ -45,8 +45,12 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         over: Option<String>,
     },
-    /// Keep the tree that follows, a tar, under a key.
-    CacheSave { key: Key },
+    /// Keep the tree that follows, a tar, under a key; `later` does so while the build goes on.
+    CacheSave {
+        key: Key,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        later: bool,
+    },
 }
 
 /// What is answered.
@@ -61,6 +65,8 @@ pub enum Answer {
     Missing,
     /// The tree is kept.
     Saved { digest: Digest },
+    /// The tree is here, and will be kept if it can be.
+    Taken,
     /// It cannot be done; the words are for a person.
     Refused { message: String },
 }

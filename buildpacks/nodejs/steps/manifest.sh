@@ -26,12 +26,20 @@ has_script() {
   [[ $scripts == *" $1 "* ]]
 }
 
+# npm takes a tenth of a second to say its version, and its package.json none.
+set_npm_version() {
+  local manifest
+  manifest=$(dirname "$(readlink -f "$npm_cli")")/../package.json
+  npm_version=$(sed -n 's/^  "version": "\([^"]*\)",\{0,1\}$/\1/p' "$manifest" 2>/dev/null || true)
+  if [[ -z $npm_version ]]; then npm_version=$("$npm_cli" --version); fi
+}
+
 # Sets node_version and npm_version.
 choose_node() {
   local wide=() line
   if [[ $(config_var "$env_dir" NODEJS_ALLOW_WIDE_RANGE) == true ]]; then wide=(--wide); fi
   node_version=$("$node_exe" --version)
-  npm_version=$("$npm_cli" --version)
+  set_npm_version
   ask node choose "${wide[@]}" "${node_version#v}=$node_exe"
   while IFS= read -r line; do detail "$line"; done <<<"$node_details"
   detail "Using this machine's Node.js $node_version ($node_exe) and npm $npm_version"
