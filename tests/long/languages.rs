@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::fixture_app::FixtureApp;
-use crate::site::files_below;
+use crate::site::{copy_dir, files_below};
 use crate::{fixtures, rebuilt_fixtures};
 
 fixtures! { with_installer:
@@ -181,11 +181,18 @@ fn pip_is_one_setting_away() {
     assert_eq!(packages(&app), packages(&other));
 }
 
-/// A second time in one build there is nothing for it to install into.
+/// A second time in one build, as a copy of the built-in one, it has nowhere to install to.
 #[test]
 fn the_python_buildpack_runs_once() {
     let app = FixtureApp::with_installer("python_standard_library");
-    let twice = ["--buildpack", "python", "--buildpack", "python"];
+    let (copy, own) = (
+        app.site.path("copy"),
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("buildpacks"),
+    );
+    copy_dir(&own.join("python"), &copy);
+    copy_dir(&own.join("lib"), &copy.join("lib"));
+    let copy = copy.to_str().unwrap();
+    let twice = ["--buildpack", "python", "--buildpack", copy];
     let failed = app.build(&twice).failure(1).stderr;
     let headline = "Error: The Python buildpack has already been run this build.";
     assert!(failed.contains(headline), "{failed}");
