@@ -206,7 +206,10 @@ pub fn build(
     root.require_written()?;
     place.require()?;
     // Nothing runs inside from here on.
-    root.overlays().settle(&place.host, watch.cancel.flag())?;
+    phases.time("settle", || {
+        let stop = watch.cancel.flag();
+        root.overlays().settle(&place.host, stop)
+    })?;
     let process_types = discover(&compiled.defaults, &place.host, out)?;
 
     out.step("Compressing...")?;

@@ -31,5 +31,5 @@ restore_snapshot() {
 
 # Keeps a directory for the app's later builds; this build goes on without.
 keep_snapshot() {
-  tool cache save "$1" "$2" 2>/dev/null || detail "It could not be kept: the next build makes it anew."
+  tool cache save --later "$1" "$2" 2>/dev/null || detail "It could not be kept: the next build makes it anew."
 }

@@ -2,9 +2,12 @@
 
 use std::fs::{self, File, FileTimes};
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
@@ -53,13 +56,22 @@ enum Recorded {
 #[derive(Debug, Subcommand)]
 enum CacheCommand {
     /// Keep a directory as it is now under a key, whatever becomes of the build
-    Save(CacheArgs),
+    Save(SaveArgs),
     /// Make a directory as it was saved under a key; exit code 1 where nothing was
     ///
     /// A large tree is shown as an overlay where the kernel allows it: what is written to it stays
     /// in the build. It is then a mount: it cannot be moved or removed itself, and links and
     /// renames do not cross its border.
     Restore(RestoreArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct SaveArgs {
+    #[command(flatten)]
+    what: CacheArgs,
+    /// Do not wait until it is kept, nor say why it cannot be
+    #[arg(long)]
+    later: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -145,7 +157,8 @@ fn print_recorded(what: Option<&Recorded>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn save(args: &CacheArgs) -> Result<ExitCode> {
+fn save(args: &SaveArgs) -> Result<ExitCode> {
+    let SaveArgs { what: args, later } = args;
     // A link would be saved as what it leads to.
     if !fs::symlink_metadata(&args.path).is_ok_and(|meta| meta.is_dir()) {
         return Err(ToolError::NoDirectory {
@@ -155,8 +168,9 @@ fn save(args: &CacheArgs) -> Result<ExitCode> {
     }
     let key = args.key.clone();
     let send = |to: &mut dyn Write| checkout::write_archive(&args.path, to, &|_| true);
-    match tool::call(&socket(), Request::CacheSave { key }, Some(&send))? {
-        Answer::Saved { .. } => Ok(ExitCode::SUCCESS),
+    let request = Request::CacheSave { key, later: *later };
+    match tool::call(&socket(), request, Some(&send))? {
+        Answer::Saved { .. } | Answer::Taken => Ok(ExitCode::SUCCESS),
         other => Err(refused(other).into()),
     }
 }
@@ -212,26 +226,64 @@ pub(super) fn refused(answer: Answer) -> ToolError {
     ToolError::Refused { message }
 }
 
-/// Copies a tree with its modes and times; where the file system can share blocks, it does.
+/// What is to be copied, and to where.
+type Copy = (PathBuf, PathBuf);
+
+/// Copies a tree with its modes and times, on all processors: most of it is the kernel's work, a
+/// file at a time. Where the file system can share blocks, large files do.
 pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    make_dirs(from, to, &mut files)?;
+    let next = AtomicUsize::new(0);
+    let copy = || -> Result<()> {
+        while let Some((source, dest)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            copy_file(source, dest).with_context(|| dest.display().to_string())?;
+        }
+        Ok(())
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    thread::scope(|scope| {
+        let started = (1..threads).map(|_| scope.spawn(copy)).collect::<Vec<_>>();
+        let mut done = copy();
+        for thread in started {
+            done = done.and(thread.join().expect("a copying thread does not panic"));
+        }
+        done
+    })
+}
+
+/// Makes the directories of a tree and names its files.
+fn make_dirs(from: &Path, to: &Path, files: &mut Vec<Copy>) -> Result<()> {
     fs::create_dir(to).with_context(|| to.display().to_string())?;
     for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
         let entry = entry.with_context(|| from.display().to_string())?;
         let (source, dest) = (entry.path(), to.join(entry.file_name()));
-        let copied = || -> io::Result<()> {
-            let meta = entry.metadata()?;
-            if meta.is_symlink() {
-                return symlink(fs::read_link(&source)?, &dest);
-            }
-            fs::copy(&source, &dest)?;
-            let times = FileTimes::new().set_modified(meta.modified()?);
-            File::open(&dest)?.set_times(times)
-        };
         if entry.file_type()?.is_dir() {
-            copy_tree(&source, &dest)?;
+            make_dirs(&source, &dest, files)?;
         } else {
-            copied().with_context(|| dest.display().to_string())?;
+            files.push((source, dest));
         }
     }
     Ok(())
+}
+
+/// From this size on copying is left to the kernel.
+const LARGE_BYTES: u64 = 256 << 10;
+
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let meta = fs::symlink_metadata(from)?;
+    if meta.is_symlink() {
+        return symlink(fs::read_link(from)?, to);
+    }
+    if meta.len() >= LARGE_BYTES {
+        fs::copy(from, to)?;
+        let times = FileTimes::new().set_modified(meta.modified()?);
+        return File::open(to)?.set_times(times);
+    }
+    let bytes = fs::read(from)?;
+    let mut file = File::create_new(to)?;
+    file.write_all(&bytes)?;
+    // Whatever the mask of new files is.
+    file.set_permissions(meta.permissions())?;
+    file.set_times(FileTimes::new().set_modified(meta.modified()?))
 }

@@ -98,7 +98,7 @@ pub enum Node {
         manager: String,
         /// The lockfile, which has the digests
         #[arg(default_value = "")]
-        lockfile: PathBuf,
+        lockfile: String,
         /// Report the lockfile, too: the app has none itself
         #[arg(long)]
         with_lock: bool,

@@ -6,10 +6,12 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,8 @@ const LIMITS: checkout::Limits = checkout::Limits {
     files: 500_000,
     bytes: 4 << 30,
 };
+/// Longest tar that waits to be unpacked: the bytes, and a kibibyte for each file.
+const SPOOL_BYTES: u64 = LIMITS.bytes + (LIMITS.files as u64) * 1024;
 /// Most snapshots of one app, and most bytes of all of them; those that were used last stay.
 const KEPT: usize = 50;
 const KEPT_BYTES: u64 = 8 << 30;
@@ -52,6 +56,8 @@ pub(super) struct Found {
 pub(super) struct Snapshots {
     dir: PathBuf,
     stack_key: String,
+    /// What is being kept while the build goes on.
+    under_way: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Snapshots {
@@ -67,6 +73,7 @@ impl Snapshots {
         Ok(Self {
             dir: dir.to_owned(),
             stack_key,
+            under_way: Mutex::default(),
         })
     }
 
@@ -77,6 +84,7 @@ impl Snapshots {
 
     /// Finds what a key stands for.
     pub fn find(&self, key: &Key) -> Option<Found> {
+        self.finish();
         let path = self.name(key);
         let named = read(&path).filter(|named| self.tree(&named.digest).is_dir())?;
         // It was used now: others go before it.
@@ -98,6 +106,51 @@ impl Snapshots {
                 message: format!("{error:#}"),
             },
         }
+    }
+
+    /// Takes a tar and keeps its tree while the build goes on: making the files is most of the work.
+    /// What cannot be kept is then made again by the next build.
+    pub fn save_later(own: &Arc<Self>, key: Key, tar: &mut dyn Read) -> Answer {
+        let taken = tempfile::tempfile_in(own.dir.join("new")).and_then(|mut spool| {
+            let copied = io::copy(&mut tar.take(SPOOL_BYTES), &mut spool)?;
+            if copied == SPOOL_BYTES {
+                return Err(io::Error::other("it is too large"));
+            }
+            spool.rewind()?;
+            Ok(spool)
+        });
+        let mut spool = match taken {
+            Ok(spool) => spool,
+            Err(error) => {
+                return Answer::Refused {
+                    message: error.to_string(),
+                };
+            }
+        };
+        let keeper = own.clone();
+        let keep = move || {
+            if let Answer::Refused { message } = keeper.save(&key, &mut spool) {
+                tracing::warn!(%key, message, "a snapshot is not kept");
+            }
+        };
+        own.under_way().push(thread::spawn(keep));
+        Answer::Taken
+    }
+
+    /// Waits for what is being kept.
+    fn finish(&self) {
+        let all = std::mem::take(&mut *self.under_way());
+        for thread in all {
+            if thread.join().is_err() {
+                tracing::warn!("keeping a snapshot has panicked");
+            }
+        }
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn try_save(&self, key: &Key, tar: &mut dyn Read) -> anyhow::Result<Digest> {
@@ -135,6 +188,7 @@ impl Snapshots {
     /// Removes what is over the limits, the longest unused first, and trees without a key. To be
     /// called while no build of the app is under way.
     pub fn sweep(&self) -> io::Result<()> {
+        self.finish();
         let mut keys = Vec::new();
         for entry in fs::read_dir(self.dir.join("keys"))? {
             let entry = entry?;
@@ -225,6 +279,23 @@ mod tests {
         fs::remove_file(snapshots.name(&key("b"))).unwrap();
         snapshots.sweep().unwrap();
         assert!(!tree.exists());
+    }
+
+    #[test]
+    fn what_is_kept_later_is_found_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = Arc::new(Snapshots::open(dir.path(), "one".into()).unwrap());
+        let tree = tar(&[("f", "1")]);
+        let save =
+            |name: &str, bytes: &[u8]| Snapshots::save_later(&snapshots, key(name), &mut &*bytes);
+        assert_eq!(save("a", &tree), Answer::Taken);
+        assert!(found(&snapshots, "a").is_some());
+        assert_eq!(save("b", b"no tar at all"), Answer::Taken);
+        assert_eq!(found(&snapshots, "b"), None);
+        assert_eq!(save("c", &tree), Answer::Taken);
+        snapshots.sweep().unwrap();
+        assert!(found(&snapshots, "c").is_some());
+        assert_eq!(fs::read_dir(dir.path().join("new")).unwrap().count(), 0);
     }
 
     #[test]

@@ -84,7 +84,8 @@ impl Tools {
                     path: inside.display().to_string(),
                 })
             }
-            Request::CacheSave { key } => own.save(&key, body),
+            Request::CacheSave { key, later: false } => own.save(&key, body),
+            Request::CacheSave { key, later: true } => Snapshots::save_later(&own, key, body),
             Request::RuntimeList { name, here } => runtimes.list(&name, here),
             Request::RuntimeGet {
                 name,

@@ -47,8 +47,12 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         over: Option<String>,
     },
-    /// Keep the tree that follows, a tar, under a key.
-    CacheSave { key: Key },
+    /// Keep the tree that follows, a tar, under a key; `later` does so while the build goes on.
+    CacheSave {
+        key: Key,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        later: bool,
+    },
     /// Which versions of a runtime there are; `here` leaves out what would have to be fetched.
     RuntimeList {
         name: String,
@@ -78,6 +82,8 @@ pub enum Answer {
     Missing,
     /// The tree is kept.
     Saved { digest: Digest },
+    /// The tree is here, and will be kept if it can be.
+    Taken,
     /// The versions there are, the preferred way to each first.
     Runtimes { offers: Vec<Offer> },
     /// A runtime's tree is at the path, inside, and is not to be changed.

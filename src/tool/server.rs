@@ -214,6 +214,7 @@ mod tests {
         let answer = call(&socket, restore(), None).unwrap();
         assert_eq!(answer, Answer::Found { path: "a".into() });
         let save = Request::CacheSave {
+            later: false,
             key: "a".parse().unwrap(),
         };
         let send = |to: &mut dyn Write| to.write_all(&vec![7; 300_000]);

@@ -70,6 +70,18 @@ impl FixtureApp {
         record["digest"].as_str().unwrap().to_owned()
     }
 
+    /// Whether a build has succeeded.
+    pub fn has_slug(&self) -> bool {
+        self.site.path("slug.tgz").exists()
+    }
+
+    /// Builds its twin, which has nothing kept but the installer, and compares the slugs.
+    #[track_caller]
+    pub fn assert_same_as(&self, twin: &Self) {
+        twin.build(&[]).success();
+        assert_eq!(twin.digest(), self.digest(), "a build from nothing");
+    }
+
     /// The first answer of the slug's web process.
     pub fn answer(&self) -> (u16, String) {
         self.answer_with(&[], &[])
@@ -231,7 +243,8 @@ print(PyPI.url.rstrip('/') + '/', 'https://' + PyPI.file_storage_domain + '/')
     })
 }
 
-/// A test for each fixture.
+/// A test for each fixture: what a person reads and gets, and that its slug, if it has one, is the
+/// same again from nothing.
 #[macro_export]
 macro_rules! fixtures {
     ($make:ident: $($name:ident),+ $(,)?) => {
@@ -240,6 +253,10 @@ macro_rules! fixtures {
             fn $name() {
                 let app = $crate::fixture_app::FixtureApp::$make(stringify!($name));
                 insta::assert_snapshot!(stringify!($name), app.account(&[]));
+                if app.has_slug() {
+                    let twin = $crate::fixture_app::FixtureApp::$make(stringify!($name));
+                    app.assert_same_as(&twin);
+                }
             }
         )+
     };

@@ -34,6 +34,7 @@ fixtures! { new:
     nodejs_bad_package_json,
     nodejs_build_fails,
     nodejs_cleanup_fails,
+    nodejs_directory_taken,
     nodejs_environment,
     nodejs_git_over_ssh,
     nodejs_invalid_nvmrc,

@@ -1,14 +1,14 @@
 //! Fixture apps whose packages come from PyPI and npm.
 //!
-//! That a slug does not depend on when and where it was built is asserted for one app of each package
-//! manager, and for those whose installation compiles or clones something.
+//! Each that succeeds is built twice from nothing and gives the same slug; one app of each package
+//! manager is also built again from what the first build has kept, with the network off.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use crate::fixture_app::FixtureApp;
-use crate::site::files_below;
+use crate::site::{copy_dir, files_below};
 use crate::{fixtures, rebuilt_fixtures};
 
 fixtures! { with_installer:
@@ -26,6 +26,7 @@ fixtures! { with_installer:
     python_native,
     python_no_version,
     python_pipfile_lock_stale,
+    python_poetry_hash_mismatch,
     python_poetry_lock_broken,
     python_runtime_txt,
     python_uv_no_dependencies,
@@ -50,6 +51,7 @@ rebuilt_fixtures! { new:
 }
 
 fixtures! { new:
+    nodejs_bun_lock_out_of_sync,
     nodejs_checked_in_modules,
     nodejs_express,
     nodejs_http,
@@ -60,10 +62,14 @@ fixtures! { new:
     nodejs_no_such_package,
     nodejs_no_such_package_version,
     nodejs_nvmrc,
+    nodejs_peer_conflict,
+    nodejs_pnpm_lock_out_of_sync,
     nodejs_postinstall,
     nodejs_typescript,
     nodejs_typescript_broken,
     nodejs_workspace,
+    nodejs_yarn_lock_out_of_sync,
+    nodejs_yarn_no_such_package,
 }
 
 /// Next.js draws an id and secrets for each build: the entries that have them differ, and nothing
@@ -142,6 +148,7 @@ fn what_is_not_pinned_is_said() {
     let line = "Not pinned: click, itsdangerous. Each build with changed requirements takes the newest that fit.";
     assert!(built.stderr.contains(line), "{}", built.stderr);
     assert_eq!(app.answer(), (200, "Hello from Slugline".to_owned()));
+    app.assert_same_as(&FixtureApp::with_installer("python_unpinned"));
 }
 
 /// pip itself installs the same packages as uv's interface.
@@ -174,24 +181,19 @@ fn pip_is_one_setting_away() {
     assert_eq!(packages(&app), packages(&other));
 }
 
-/// Packages that are compiled or cloned, and versions that no lockfile names.
+/// A second time in one build, as a copy of the built-in one, it has nowhere to install to.
 #[test]
-fn two_builds_from_nothing_are_the_same() {
-    for name in [
-        "python_django_static",
-        "python_editable",
-        "python_native",
-        "nodejs_no_lockfile",
-    ] {
-        let [first, second] = [(); 2].map(|()| {
-            let app = if name.starts_with("python") {
-                FixtureApp::with_installer(name)
-            } else {
-                FixtureApp::new(name)
-            };
-            app.build(&[]).success();
-            app.digest()
-        });
-        assert_eq!(first, second, "{name}");
-    }
+fn the_python_buildpack_runs_once() {
+    let app = FixtureApp::with_installer("python_standard_library");
+    let (copy, own) = (
+        app.site.path("copy"),
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("buildpacks"),
+    );
+    copy_dir(&own.join("python"), &copy);
+    copy_dir(&own.join("lib"), &copy.join("lib"));
+    let copy = copy.to_str().unwrap();
+    let twice = ["--buildpack", "python", "--buildpack", copy];
+    let failed = app.build(&twice).failure(1).stderr;
+    let headline = "Error: The Python buildpack has already been run this build.";
+    assert!(failed.contains(headline), "{failed}");
 }

@@ -45,8 +45,7 @@ restore_cache() {
   restored=no
   if [[ -z $cache_key ]]; then
     detail "Nothing is kept, since $uncacheable_reason"
-  elif restore_snapshot "$(snapshot_key modules)" /tmp/modules --copy; then
-    move_modules
+  elif restore_modules; then
     detail "- node_modules, of the same $lockfile"
     restored=yes
   elif [[ -f $noted ]]; then
@@ -59,14 +58,52 @@ restore_cache() {
   restore_directories
 }
 
-# Moves what is below /tmp/modules to where it was.
-move_modules() {
-  local path
+# Restores what save_modules has kept. The app's own node_modules may come back as a
+# mount, which costs nothing and cannot be removed itself: so it is copied where
+# scripts of the app are to run, of which one might.
+restore_modules() {
+  local path as=()
+  restore_snapshot "$(snapshot_key paths)" /tmp/modules --copy || return 1
+  if runs_scripts; then as=(--copy); fi
+  if grep -qx ./node_modules /tmp/modules/paths; then
+    rm -rf node_modules
+    restore_snapshot "$(snapshot_key modules)" node_modules "${as[@]}" || return 1
+  fi
   while IFS= read -r path; do
+    [[ $path != ./node_modules ]] || continue
     rm -rf "$path"
     mkdir -p "$(dirname "$path")"
     mv "/tmp/modules/files/$path" "$path"
   done </tmp/modules/paths
+  rm -rf /tmp/modules
+}
+
+runs_scripts() {
+  local name
+  for name in build heroku-postbuild heroku-cleanup; do
+    if has_script "$name"; then return 0; fi
+  done
+  return 1
+}
+
+# Keeps the app's own node_modules by itself, and with the list of all paths what
+# is elsewhere, since of large trees each copy counts.
+save_modules() {
+  local path others=()
+  rm -rf /tmp/modules
+  mkdir -p /tmp/modules/files
+  module_paths >/tmp/modules/paths
+  while IFS= read -r path; do
+    if [[ $path == ./node_modules ]]; then
+      keep_snapshot "$(snapshot_key modules)" "$path"
+    else
+      others+=("$path")
+    fi
+  done </tmp/modules/paths
+  if ((${#others[@]} > 0)); then
+    printf '%s\n' "${others[@]}" | tar -cf - --files-from - | tar -xf - -C /tmp/modules/files
+  fi
+  keep_snapshot "$(snapshot_key paths)" /tmp/modules
   rm -rf /tmp/modules
 }
 
@@ -114,12 +151,7 @@ save_cache() {
     return 0
   fi
   detail "- node_modules"
-  rm -rf /tmp/modules
-  mkdir -p /tmp/modules/files
-  module_paths >/tmp/modules/paths
-  tar -cf - --files-from /tmp/modules/paths | tar -xf - -C /tmp/modules/files
-  keep_snapshot "$(snapshot_key modules)" /tmp/modules
-  rm -rf /tmp/modules
+  save_modules
 }
 
 # What the app itself wants kept: cacheDirectories of package.json.

@@ -53,6 +53,15 @@ set_headers() {
   fi
 }
 
+# Where this buildpack keeps what it adds; a file of that name would end it later.
+check_directory() {
+  if [[ -e .heroku && ! -d .heroku ]]; then
+    fail "The directory .heroku could not be created" \
+      "" "The app has a file of that name, and this buildpack installs into it." \
+      "" "Remove the file from git:  git rm --cached .heroku"
+  fi
+}
+
 write_profile() {
   mkdir -p .profile.d
   cp "$buildpack_dir/profile/nodejs.sh" .profile.d/nodejs.sh

@@ -13,6 +13,14 @@ has_script() {
   [[ $scripts == *" $1 "* ]]
 }
 
+# npm takes a tenth of a second to say its version, and its package.json none.
+set_npm_version() {
+  local manifest
+  manifest=$(dirname "$(readlink -f "$npm_cli")")/../package.json
+  npm_version=$(sed -n 's/^  "version": "\([^"]*\)",\{0,1\}$/\1/p' "$manifest" 2>/dev/null || true)
+  if [[ -z $npm_version ]]; then npm_version=$("$npm_cli" --version); fi
+}
+
 # Sets node_version and runtime_path, where its tree is; told to plan, it only chooses.
 choose_node() {
   local what=$1 flags=() line
@@ -41,6 +49,6 @@ install_node() {
   # A Node.js of the build machine brings the libraries that it needs there.
   if [[ -d $into/lib/machine ]]; then export LD_LIBRARY_PATH=$into/lib/machine; fi
   node_exe=$into/bin/node npm_cli=$into/bin/npm
-  npm_version=$("$npm_cli" --version)
+  set_npm_version
   detail "Using Node.js $node_version and npm $npm_version, from $runtime_origin"
 }

@@ -28,9 +28,9 @@ run_hook() {
 # Collects a Django app's static files, unless DISABLE_COLLECTSTATIC is set.
 collect_static_files() {
   local manage_py log status=0
-  "$prefix/bin/python" -I -B -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("django"))' || return 0
   manage_py=$(find . -maxdepth 3 -name manage.py -type f -not -path './.*/*' | sort | sed -n 1p)
   [[ -n $manage_py ]] || return 0
+  "$prefix/bin/python" -I -B -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("django"))' || return 0
   manage_py=${manage_py#./}
 
   case $(config_var "$env_dir" DISABLE_COLLECTSTATIC) in

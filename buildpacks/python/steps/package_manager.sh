@@ -11,12 +11,18 @@ read_plan() {
 
 # An environment made elsewhere would be packed into the slug, or mixed into ours.
 check_leftover_environments() {
+  # Nothing else of a build is seen by the buildpacks after this one.
+  local ran=/tmp/python-buildpack-ran
+  if [[ -e $prefix && -e $ran ]]; then
+    fail "Error: The Python buildpack has already been run this build." \
+      "" "It has made .heroku/python, and would make it again." \
+      "" "List it only once; 'slugline buildpacks' shows the app's list."
+  fi
+  touch "$ran"
   if [[ -e $prefix ]]; then
     fail "Error: Existing '.heroku/python/' directory found." \
-      "" "That is where this buildpack installs Python. It is in the repository," \
-      "or another buildpack of this build has already made it." \
-      "" "Remove it from git:  git rm -r --cached .heroku/python" \
-      "and list the Python buildpack only once."
+      "" "That is where this buildpack installs Python, and it is in the repository." \
+      "" "Remove it from git:  git rm -r --cached .heroku/python"
   fi
   if [[ -d .venv ]]; then
     fail "Error: Existing '.venv/' directory found." \

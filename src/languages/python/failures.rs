@@ -246,6 +246,12 @@ mod tests {
                 "is not in the repository",
             ),
             ("Error: pg_config executable not found.", "psycopg2-binary"),
+            ("gdal-config: not found", "libgdal-dev"),
+            ("fatal error: sqlite3.h: No such file", "libsqlite3-dev"),
+            (
+                "ERROR: x has invalid metadata: bad version",
+                "broken metadata",
+            ),
             ("  × Failed to build `x==1`", "compiled from source"),
             ("error: Failed to fetch: dns error", "could not be reached"),
             ("something else", "virtual environment"),
