@@ -41,7 +41,7 @@ const NO_COMPILE: &str = "compile() { :; }\n";
 /// In the place of the hook's `compile`: the buildpack's scripts, with the arguments and the
 /// environment of a build; the cache is kept in the repository.
 const COMPILE: &str = r#"compile() {
-  local run=(env -i "PATH=@PATH@" "HOME=$1/app" "STACK=@STACK@" "SOURCE_VERSION=$new" DYNO=build.1)
+  local run=(env -i "PATH=@PATH@" "HOME=$1/app" "STACK=@STACK@" "SOURCE_VERSION=$new" DYNO=build.1 "SLUGLINE_DATA=@DATA@")
   mkdir -p "$PWD/build-cache" "$1/env"
   cp -r "@BUILDPACK@" "$1/buildpack"
   "${run[@]}" "$1/buildpack/bin/detect" "$1/app"
@@ -119,6 +119,7 @@ impl Peer {
             Work::Pack => NO_COMPILE.to_owned(),
             Work::CompileAndPack => COMPILE
                 .replace("@PATH@", BUILD_PATH)
+                .replace("@DATA@", path_text(&self.dir.join("runtimes-of"))?)
                 .replace("@STACK@", support::machine().stack.as_str())
                 .replace("@BUILDPACK@", path_text(&self.dir.join("nodejs"))?),
         };

@@ -182,32 +182,41 @@ struct Choice {
     warnings: Vec<Notice>,
 }
 
-/// Chooses among all that can be had and has it; where that cannot be had now, chooses among what is
-/// here. Adds to the facts where the tree is, where it came from, and what went wrong before.
+/// Chooses among all that can be had and has it; where that cannot be had now, chooses among the
+/// others. Adds to the facts where the tree is, where it came from, and what went wrong before.
 fn had(
     runtime: &str,
     only_plan: bool,
     choose: impl Fn(&[Candidate]) -> Outcome<Choice>,
 ) -> Result<Outcome<Answer>> {
     let mut notes = Vec::new();
-    for here in [false, true] {
-        let mut choice = match choose(&runtime_tool::candidates(runtime, here)?) {
+    let mut candidates = runtime_tool::candidates(runtime)?;
+    loop {
+        let mut choice = match choose(&candidates) {
             Ok(choice) => choice,
             Err(notice) => return Ok(Err(with_notes(notice, &notes))),
         };
         if only_plan {
             return Ok(Ok(Answer::facts(&choice.facts, choice.warnings)));
         }
-        match runtime_tool::get(runtime, &choice.version, here)? {
+        match runtime_tool::get(runtime, &choice.version)? {
             Ok(got) => {
                 notes.extend(got.notes);
+                notes.truncate(1);
                 let facts = &mut choice.facts;
                 facts.set("runtime_path", got.path);
                 facts.set("runtime_origin", got.origin);
                 facts.set("runtime_notes", notes.join("\n"));
                 return Ok(Ok(Answer::facts(facts, choice.warnings)));
             }
-            Err(reason) => notes.push(reason),
+            // Of what was tried the first says enough.
+            Err(reason) if notes.is_empty() => notes.push(reason),
+            Err(_) => {}
+        }
+        let before = candidates.len();
+        candidates.retain(|one| one.version.to_string() != choice.version);
+        if candidates.len() == before {
+            break;
         }
     }
     let notice = Notice::new(format!("Error: Unable to install the runtime ({runtime})."));

@@ -82,7 +82,7 @@ struct ImportArgs {
 
 #[derive(Debug, clap::Args)]
 struct GcArgs {
-    /// Keep what was used in the last hours [default: 720]
+    /// Keep what was used in the last hours; builds that are under way must not use what goes
     #[arg(long, value_name = "HOURS", default_value_t = 30 * DAY_HOURS)]
     grace_hours: u64,
 }

@@ -65,7 +65,7 @@ pub(super) fn run(command: &RuntimeCommand) -> Result<ExitCode> {
             let lines = lines.map(|offer| format!("{} {}\n", offer.version, offer.origin));
             print(lines.collect::<String>())?;
         }
-        RuntimeCommand::Get { name, release } => match get(name, release, false)? {
+        RuntimeCommand::Get { name, release } => match get(name, release)? {
             Ok(got) => {
                 let mut facts = Facts::default();
                 facts.set("runtime_path", &got.path);
@@ -92,7 +92,7 @@ fn show(name: &str, version: &str, dir: &Path, part: &str) -> Result<ExitCode> {
         part: part.to_owned(),
         over: over.to_owned(),
     });
-    match ask(name, version, false, show)? {
+    match ask(name, version, show)? {
         Asked::Shown => {}
         Asked::Got(got) => {
             fs::remove_dir(dir).with_context(|| dir.display().to_string())?;
@@ -135,8 +135,8 @@ fn offers(name: &str, here: bool) -> Result<Vec<Offer>> {
 }
 
 /// The versions there are, the preferred way to each first.
-pub(super) fn candidates(name: &str, here: bool) -> Result<Vec<Candidate>> {
-    let offers = offers(name, here)?.into_iter();
+pub(super) fn candidates(name: &str) -> Result<Vec<Candidate>> {
+    let offers = offers(name, false)?.into_iter();
     let candidates = offers.filter_map(|offer| {
         Some(Candidate {
             version: offer.version.parse().ok()?,
@@ -157,19 +157,18 @@ enum Asked {
 }
 
 /// Has a version; else says why it cannot be had now.
-pub(super) fn get(name: &str, version: &str, here: bool) -> Result<Result<Got, String>> {
-    match ask(name, version, here, None)? {
+pub(super) fn get(name: &str, version: &str) -> Result<Result<Got, String>> {
+    match ask(name, version, None)? {
         Asked::Got(got) => Ok(Ok(got)),
         Asked::Unavailable(reason) => Ok(Err(reason)),
         Asked::Shown => Err(refused(Answer::Laid).into()),
     }
 }
 
-fn ask(name: &str, version: &str, here: bool, show: Option<Show>) -> Result<Asked> {
+fn ask(name: &str, version: &str, show: Option<Show>) -> Result<Asked> {
     let request = Request::RuntimeGet {
         name: name.to_owned(),
         release: version.to_owned(),
-        here,
         show,
     };
     match tool::call(&socket(), request, None) {

@@ -19,6 +19,8 @@ use crate::tool::{Answer, Offer};
 const PREPARE_TIME: Duration = Duration::from_secs(600);
 /// Most bytes that are read of what that command prints.
 const OUTPUT_BYTES: usize = 64 << 10;
+/// Most runtimes that one build gets: each may have to be fetched, and stays.
+const MOST: usize = 16;
 /// The directory of [`TOOL_DIR`] where builds see the trees.
 pub(super) const INSIDE: &str = "runtimes";
 
@@ -228,12 +230,21 @@ impl BuildRuntimes {
     }
 
     /// A runtime's tree, which may take a while; else what is answered.
-    pub fn get(&self, name: &str, version: &str, here: bool) -> Result<Obtained, Answer> {
+    pub fn get(&self, name: &str, version: &str) -> Result<Obtained, Answer> {
+        let got = self.got();
+        let is_new = !got
+            .iter()
+            .any(|one| one.name == name && one.version == version);
+        if is_new && got.len() >= MOST {
+            return Err(Answer::Refused {
+                message: format!("a build has {MOST} runtimes at most"),
+            });
+        }
         let supply = &self.supply;
         let pinned = self.pinned.iter().find(|one| one.name == name);
         let image = self.stack.image.as_ref().map(|image| image.root.as_path());
         let obtained = supply.with_hands(&self.sandbox, image, &self.cancel, |hands| {
-            self.in_scope(here, |scope| match pinned {
+            self.in_scope(false, |scope| match pinned {
                 Some(pinned) => {
                     let digest = pinned.digest;
                     supply

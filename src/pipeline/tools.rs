@@ -90,9 +90,8 @@ impl Tools {
             Request::RuntimeGet {
                 name,
                 release,
-                here,
                 show,
-            } => match runtimes.get(&name, &release, here) {
+            } => match runtimes.get(&name, &release) {
                 Ok(obtained) => {
                     let show = show.and_then(|show| {
                         let (tree, inside) = runtimes::part(&obtained, &show.part)?;

@@ -7,8 +7,12 @@
 //! server's, and depend on nothing but what was fetched or copied.
 
 mod cache;
+mod error;
 mod host;
+mod known;
 mod libraries;
+mod make;
+mod mirror;
 mod obtain;
 mod recipe;
 mod tree;
@@ -17,92 +21,26 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use crate::digest::Digest;
 
 use cache::Cache;
 pub use cache::{Kept, Way};
+pub use error::Error;
+use error::io_error;
 use host::{Found, Identity};
+use known::Known;
+use make::Origin;
+pub use mirror::Mirror;
 pub use recipe::{Completion, Host, Line, Recipe, Release, Source, parse_releases, write_releases};
 
-/// How long a source that could not be reached is not asked again.
-const UNREACHABLE_FOR: Duration = Duration::from_secs(60);
 /// Where the libraries of a machine's own runtime lie in its tree.
 pub const LIBRARIES: &str = "lib/machine";
 /// The tree's name in the directory that a recipe's command runs in.
 pub const PREPARED: &str = "runtime";
-
-/// Why there is no such runtime.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("no buildpack has a runtime {name:?}")]
-    Unknown { name: String, known: Vec<String> },
-    #[error("{title} {version} is in no inventory, was not imported, and is not on this machine")]
-    Nowhere { title: String, version: String },
-    #[error("{title} {version} is not here, and sources are not asked (runtime_offline)")]
-    Offline { title: String, version: String },
-    #[error("{what} cannot be reached: {reason}")]
-    Unreachable { what: String, reason: String },
-    #[error("{what} has the digest {got}, and its inventory says {expected}")]
-    Digest {
-        what: String,
-        expected: String,
-        got: String,
-    },
-    #[error("{what} cannot be unpacked: {reason}")]
-    Archive { what: String, reason: String },
-    /// What is to be imported is none.
-    #[error("{} has no {title} of the version {version}", path.display())]
-    NotThere {
-        title: String,
-        version: String,
-        path: PathBuf,
-        /// What it has instead, if anything.
-        found: Option<String>,
-    },
-    #[error("the inventory cannot be read: {reason}")]
-    Recipe { reason: String },
-    #[error("the command that prepares {title} {version} did not succeed: {reason}")]
-    Prepare {
-        title: String,
-        version: String,
-        reason: String,
-    },
-    /// A build is to be repeated, and its runtime has changed.
-    #[error("{title} {version} was {expected} then, and from {origin} it is {got}")]
-    OtherTree {
-        title: String,
-        version: String,
-        expected: Box<Digest>,
-        got: Box<Digest>,
-        origin: String,
-    },
-    #[error("{} is neither a file, nor a directory, nor a link", path.display())]
-    Kind { path: PathBuf },
-    #[error("obtaining the runtime was cancelled")]
-    Cancelled,
-    #[error("{}", path.display())]
-    Io { path: PathBuf, source: io::Error },
-}
-
-impl Error {
-    /// What a build says where it goes on by another way.
-    pub fn note(&self) -> Option<String> {
-        match self {
-            Self::Unreachable { what, reason } => Some(format!("Not fetched: {what} ({reason})")),
-            _ => None,
-        }
-    }
-}
-
-fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { path, source }
-}
 
 /// Removes a file or a tree that we ourselves have made.
 fn remove(path: &Path) -> io::Result<()> {
@@ -110,43 +48,6 @@ fn remove(path: &Path) -> io::Result<()> {
         fs::remove_dir_all(path)
     } else {
         fs::remove_file(path)
-    }
-}
-
-/// `FROM=TO`: addresses that begin with the one begin with the other instead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mirror {
-    from: String,
-    to: String,
-}
-
-/// A text that is no mirror.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a mirror is FROM=TO, both beginning with https://, http:// or file://")]
-pub struct NoMirror;
-
-impl Mirror {
-    fn rewritten(&self, url: &str) -> Option<String> {
-        let rest = url.strip_prefix(&self.from)?;
-        Some(format!("{}{rest}", self.to))
-    }
-}
-
-impl FromStr for Mirror {
-    type Err = NoMirror;
-
-    fn from_str(text: &str) -> Result<Self, NoMirror> {
-        let is_url = |text: &str| {
-            let schemes = ["https://", "http://", "file:///"];
-            schemes.iter().any(|scheme| text.starts_with(scheme))
-        };
-        match text.split_once('=') {
-            Some((from, to)) if is_url(from) && is_url(to) => Ok(Self {
-                from: from.to_owned(),
-                to: to.to_owned(),
-            }),
-            _ => Err(NoMirror),
-        }
     }
 }
 
@@ -212,16 +113,11 @@ pub struct Obtained {
     pub notes: Vec<String>,
 }
 
-#[derive(Debug)]
-struct Known {
-    recipe: Recipe,
-    releases: Vec<Release>,
-}
-
 /// The runtimes of one machine.
 #[derive(Debug)]
 pub struct Runtimes {
     known: Vec<Known>,
+    dir: PathBuf,
     cache: Cache,
     choice: Choice,
     /// The server's home.
@@ -254,17 +150,15 @@ impl Runtimes {
     ) -> Result<Self, Error> {
         let mut known = Vec::new();
         for (recipe, releases) in inventories {
-            let recipe = Recipe::parse(recipe)?;
-            let own = inventory_path(dir, &recipe.name);
-            let releases = match fs::read_to_string(&own) {
-                Ok(text) => parse_releases(&text),
-                Err(_) => parse_releases(releases),
-            };
-            let releases = releases?;
-            known.push(Known { recipe, releases });
+            known.push(Known {
+                recipe: Recipe::parse(recipe)?,
+                releases: Arc::new(parse_releases(releases)?),
+                own: Mutex::default(),
+            });
         }
         Ok(Self {
             known,
+            dir: dir.to_owned(),
             cache: Cache::new(dir.to_owned()),
             choice,
             home: home.map(Path::to_owned),
@@ -277,6 +171,14 @@ impl Runtimes {
     /// The names of all runtimes.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.known.iter().map(|known| known.recipe.name.as_str())
+    }
+
+    /// The releases that are listed of a runtime.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`]; [`Error::Recipe`] for a list of the operator's.
+    pub fn releases(&self, name: &str) -> Result<Arc<Vec<Release>>, Error> {
+        self.known(name)?.releases(&self.dir)
     }
 
     /// How many numbers of a version make a line.
@@ -309,7 +211,8 @@ impl Runtimes {
     /// # Errors
     /// [`Error::Unknown`].
     pub fn offers(&self, name: &str, scope: Scope<'_>) -> Result<Vec<Offer>, Error> {
-        let Known { recipe, releases } = self.known(name)?;
+        let known = self.known(name)?;
+        let (recipe, releases) = (&known.recipe, known.releases(&self.dir)?);
         let mut offers = Vec::<Offer>::new();
         let mut add = |version: &str, origin: String| {
             if offers.iter().all(|offer| offer.version != version) {
@@ -421,8 +324,8 @@ impl Runtimes {
             return Ok(obtained);
         }
         let arch = std::env::consts::ARCH;
-        let release = known
-            .releases
+        let releases = known.releases(&self.dir)?;
+        let release = releases
             .iter()
             .find(|one| one.version == version && one.arch == arch);
         let sources = release.map_or(&[][..], |release| &release.sources);
@@ -514,59 +417,6 @@ impl Runtimes {
         }
     }
 
-    fn fetch(
-        &self,
-        recipe: &Recipe,
-        version: &str,
-        source: &Source,
-        hands: &Hands<'_>,
-    ) -> Result<Kept, Error> {
-        let work = self.cache.work()?;
-        let prefix = self.reach(source, &work.path().join("source"), hands)?;
-        let from = Origin {
-            way: Way::Fetched,
-            words: source.shown(),
-            identity: None,
-            is_of_machine: false,
-        };
-        self.take(recipe, version, &prefix, from, hands)
-    }
-
-    /// Obtains a source, unless it was tried just now in vain.
-    fn reach(&self, source: &Source, work: &Path, hands: &Hands<'_>) -> Result<PathBuf, Error> {
-        let what = source.shown();
-        let before = locked(&self.unreachable).get(&what).cloned();
-        if let Some((since, reason)) = before
-            && since.elapsed() < UNREACHABLE_FOR
-        {
-            return Err(Error::Unreachable { what, reason });
-        }
-        fs::create_dir(work).map_err(io_error(work))?;
-        let reached = obtain::obtain(source, work, &self.choice.mirrors, hands);
-        if let Err(Error::Unreachable { reason, .. }) = &reached {
-            let failed = (Instant::now(), reason.clone());
-            locked(&self.unreachable).insert(what, failed);
-        }
-        reached
-    }
-
-    fn copy(
-        &self,
-        recipe: &Recipe,
-        found: &Found,
-        scope: Scope<'_>,
-        hands: &Hands<'_>,
-    ) -> Result<Kept, Error> {
-        let from = Origin {
-            way: Way::Host,
-            words: found.shown.clone(),
-            identity: identity_text(&found.program),
-            // On an imported stack the app runs, too: what it needs is there.
-            is_of_machine: scope.stack.is_none(),
-        };
-        self.take(recipe, &found.version, found.prefix(), from, hands)
-    }
-
     /// Takes a directory that was unpacked or installed elsewhere for a version from now on.
     ///
     /// # Errors
@@ -607,85 +457,6 @@ impl Runtimes {
         Ok(self.obtained(kept, Vec::new()))
     }
 
-    /// Makes a tree of a prefix, and keeps it.
-    fn take(
-        &self,
-        recipe: &Recipe,
-        version: &str,
-        prefix: &Path,
-        from: Origin,
-        hands: &Hands<'_>,
-    ) -> Result<Kept, Error> {
-        let work = self.cache.work()?;
-        let work = work.path();
-        let tree = work.join(PREPARED);
-        tree::take(recipe, version, prefix, &tree, from.is_of_machine)?;
-        self.complete(recipe, version, work, &tree, hands)?;
-        if from.is_of_machine {
-            bring_libraries(&tree)?;
-        }
-        if !recipe.prepare.is_empty() {
-            let filled = recipe.prepare.iter().map(|one| recipe.filled(one, version));
-            (hands.run)(work, &filled.collect::<Vec<_>>()).map_err(|reason| Error::Prepare {
-                title: recipe.title.clone(),
-                version: version.to_owned(),
-                reason,
-            })?;
-        }
-        let measured = tree::settle(&tree)?;
-        let kept = Kept {
-            name: recipe.name.clone(),
-            version: version.to_owned(),
-            arch: std::env::consts::ARCH.to_owned(),
-            tree: measured.digest,
-            way: from.way,
-            origin: from.words,
-            identity: from.identity,
-            files: measured.files,
-            bytes: measured.bytes,
-        };
-        self.cache.keep(&tree, &kept)?;
-        Ok(kept)
-    }
-
-    /// Lays into a tree what it lacks by itself.
-    fn complete(
-        &self,
-        recipe: &Recipe,
-        version: &str,
-        work: &Path,
-        tree: &Path,
-        hands: &Hands<'_>,
-    ) -> Result<(), Error> {
-        let Some(completion) = &recipe.completion else {
-            return Ok(());
-        };
-        let source = recipe
-            .line(version)
-            .and_then(|line| line.completed_by.as_ref());
-        let (true, Some(source)) = (!tree.join(&completion.file).is_file(), source) else {
-            return Ok(());
-        };
-        if self.choice.offline {
-            return Err(Error::Offline {
-                title: source.shown(),
-                version: String::new(),
-            });
-        }
-        let prefix = self.reach(source, &work.join("completion"), hands)?;
-        let into = tree.join(&completion.into);
-        if into.is_dir() {
-            fs::remove_dir_all(&into).map_err(io_error(&into))?;
-        }
-        let above = into.parent().unwrap_or(tree);
-        fs::create_dir_all(above).map_err(io_error(above))?;
-        fs::rename(&prefix, &into).map_err(io_error(&into))?;
-        // What it has besides is dropped, and links to it are made, as of the whole.
-        let whole = work.join("whole");
-        fs::rename(tree, &whole).map_err(io_error(tree))?;
-        tree::take(recipe, version, &whole, tree, false)
-    }
-
     /// What is here, by name and version, with the time of the last use.
     ///
     /// # Errors
@@ -703,16 +474,6 @@ impl Runtimes {
     }
 }
 
-/// Where a tree comes from.
-struct Origin {
-    way: Way,
-    words: String,
-    /// Of a program that may change.
-    identity: Option<String>,
-    /// Whether this machine's own files are in it, or what it needs.
-    is_of_machine: bool,
-}
-
 /// Where the releases of a runtime are that go over those of its buildpack.
 pub fn inventory_path(dir: &Path, name: &str) -> PathBuf {
     dir.join("inventory").join(format!("{name}.releases.toml"))
@@ -720,22 +481,6 @@ pub fn inventory_path(dir: &Path, name: &str) -> PathBuf {
 
 fn identity_text(program: &Path) -> Option<String> {
     host::identity(program).map(|identity| format!("{identity:?}"))
-}
-
-/// Copies the libraries that a tree needs of the machine into the tree.
-fn bring_libraries(tree: &Path) -> Result<(), Error> {
-    let needed = libraries::needed(tree).map_err(io_error(Path::new("ldd")))?;
-    let dir = tree.join(LIBRARIES);
-    // What it has itself in another place is found there.
-    for (name, path) in needed {
-        if tree.join("lib").join(&name).exists() {
-            continue;
-        }
-        fs::create_dir_all(&dir).map_err(io_error(&dir))?;
-        let to = dir.join(name);
-        fs::copy(&path, &to).map_err(io_error(&path))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

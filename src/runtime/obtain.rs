@@ -36,6 +36,19 @@ impl Source {
     }
 }
 
+impl Source {
+    /// What cannot be reached where one of its sources cannot: a host, or a package manager.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Url { url, .. } => {
+                let after = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+                after.split('/').next().unwrap_or(after).to_owned()
+            }
+            Self::Npm { .. } => "npm".to_owned(),
+        }
+    }
+}
+
 /// Fetches a source into the empty directory `work` and gives the prefix.
 ///
 /// # Errors

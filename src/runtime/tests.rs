@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use std::time::Duration;
+
 use super::*;
 
 const RECIPE: &str = r#"
@@ -146,6 +148,24 @@ fn a_source_comes_by_way_of_its_mirror_and_is_kept() {
     assert_eq!(again, obtained);
     let offer = &runtimes.offers("lang", Scope::default()).unwrap()[0];
     assert_eq!(offer.end_of_life.as_deref(), Some("2030-01-31"));
+}
+
+#[test]
+fn the_operator_s_list_goes_over_the_buildpack_s_as_soon_as_it_is_there() {
+    let fixture = Fixture::new();
+    let (_, release) = fixture.publish("1.2.3");
+    let runtimes = fixture.runtimes(&[], fixture.mirror());
+    assert_eq!(versions(&runtimes, Scope::default()), Vec::<String>::new());
+    let path = inventory_path(&fixture.path("kept"), "lang");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, write_releases(&[release])).unwrap();
+    assert_eq!(versions(&runtimes, Scope::default()), ["1.2.3"]);
+    fixture.get(&runtimes, "1.2.3").unwrap();
+    fs::write(&path, "no list").unwrap();
+    let later = fs::metadata(&path).unwrap().modified().unwrap() + Duration::from_secs(5);
+    fs::File::open(&path).unwrap().set_modified(later).unwrap();
+    let error = runtimes.offers("lang", Scope::default()).unwrap_err();
+    assert!(matches!(error, Error::Recipe { .. }), "{error}");
 }
 
 #[test]

@@ -59,12 +59,10 @@ pub enum Request {
         #[serde(default)]
         here: bool,
     },
-    /// A runtime's tree; `here` as above. Shown over an empty directory where that can be done.
+    /// A runtime's tree, shown over an empty directory where that is asked for and can be done.
     RuntimeGet {
         name: String,
         release: String,
-        #[serde(default)]
-        here: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         show: Option<Show>,
     },

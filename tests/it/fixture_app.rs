@@ -114,8 +114,13 @@ impl FixtureApp {
         paths.join("\n")
     }
 
-    /// Whether its web process has something to start.
+    /// Whether its slug has a web process, and that something to start.
     pub fn has_server(&self) -> bool {
+        let record = fs::read_to_string(self.site.path("slug.tgz.record.json"));
+        let record = record.and_then(|text| Ok(serde_json::from_str::<serde_json::Value>(&text)?));
+        if !record.is_ok_and(|record| record["process_types"]["web"].is_string()) {
+            return false;
+        }
         let is_there = |name: &str| self.site.path("app").join(name).exists();
         let manifest = fs::read_to_string(self.site.path("app/package.json"));
         is_there("Procfile")
@@ -149,9 +154,7 @@ impl FixtureApp {
         }
         if built.code == Some(0) {
             writeln!(text, "\n{}", self.listing()).unwrap();
-            let types = fs::read_to_string(self.site.path("slug.tgz.record.json")).unwrap();
-            let record = serde_json::from_str::<serde_json::Value>(&types).unwrap();
-            if record["process_types"]["web"].is_string() && self.has_server() {
+            if self.has_server() {
                 let (status, body) = self.answer();
                 writeln!(text, "\n{status}\n{body}").unwrap();
             }
@@ -257,6 +260,7 @@ macro_rules! fixtures {
                     let twin = $crate::fixture_app::FixtureApp::$make(stringify!($name));
                     app.assert_same_as(&twin);
                 }
+                $crate::runs_elsewhere(&app);
             }
         )+
     };

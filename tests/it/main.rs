@@ -69,3 +69,6 @@ mod stacks;
 mod transcripts;
 mod upkeep;
 mod wire;
+
+/// Asks nothing more of a fixture: the long tests run its slug on another root file system, too.
+fn runs_elsewhere(_: &fixture_app::FixtureApp) {}

@@ -3,7 +3,7 @@
 //! Nothing of the developer's own configuration reaches it, and it ends what it started.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use slugline::runtime::{Recipe, Source, parse_releases, write_releases};
 use tempfile::TempDir;
 
 /// The binary under test.
@@ -19,15 +20,29 @@ pub const SLUGLINE: &str = env!("CARGO_BIN_EXE_slugline");
 /// A commit's dates: part of its id.
 const DATE: &str = "2026-01-01T00:00:00Z";
 
-/// Where language runtimes are kept for all tests. Node.js comes from npm; of Python there is what this
-/// machine has, wherever else it could be fetched from.
+/// Where language runtimes are kept for all tests. Node.js comes from npm's packages; of Python there is
+/// what this machine has, whatever else could be reached from it.
 pub fn runtimes() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("runtimes");
-        let list = dir.join("inventory/python.releases.toml");
-        fs::create_dir_all(list.parent().unwrap()).unwrap();
-        fs::write(list, "").unwrap();
+        let lists = dir.join("inventory");
+        fs::create_dir_all(&lists).unwrap();
+        for (recipe, releases) in slugline::buildpack::builtin_runtimes() {
+            let name = Recipe::parse(recipe).unwrap().name;
+            let mut releases = parse_releases(releases).unwrap();
+            for release in &mut releases {
+                let of_npm = |source: &Source| matches!(source, Source::Npm { .. });
+                release.sources.retain(of_npm);
+            }
+            releases.retain(|release| !release.sources.is_empty());
+            let list = write_releases(&releases);
+            // Others read it meanwhile.
+            let mut new = tempfile::NamedTempFile::new_in(&lists).unwrap();
+            new.write_all(list.as_bytes()).unwrap();
+            new.persist(lists.join(format!("{name}.releases.toml")))
+                .unwrap();
+        }
         dir
     })
 }

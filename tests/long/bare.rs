@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::fixture_app::FixtureApp;
 use crate::site::{Ran, SLUGLINE, Site, runtimes};
 
 /// A root file system of Debian's packages, made once.
@@ -45,6 +46,37 @@ pub fn data() -> &'static Path {
         Ran::new(import.output().unwrap()).success();
         data
     })
+}
+
+/// What a fixture's slug answers on this machine it answers there, too.
+pub fn runs_elsewhere(app: &FixtureApp) {
+    if app.has_server() {
+        let env = [("SLUGLINE_DATA", data().to_str().unwrap())];
+        let there = app.answer_with(&["--stack", "bare"], &env);
+        assert_eq!(there, app.answer());
+    }
+}
+
+/// So do those that the other tests build.
+#[test]
+fn small_slugs_run_there_too() {
+    for name in [
+        "nodejs_environment",
+        "nodejs_mcp",
+        "nodejs_no_dependencies",
+        "nodejs_nvmrc_against_engines",
+        "nodejs_scripts_in_order",
+        "nodejs_server_js_alone",
+        "python_standard_library",
+    ] {
+        let app = if name.starts_with("python") {
+            FixtureApp::with_installer(name)
+        } else {
+            FixtureApp::new(name)
+        };
+        app.build(&[]).success();
+        runs_elsewhere(&app);
+    }
 }
 
 /// The demo, in a root of its own with git and curl, and no Python but the one that a mirror has.

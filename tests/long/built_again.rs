@@ -44,6 +44,7 @@ macro_rules! rebuilt_fixtures {
                 insta::assert_snapshot!(stringify!($name), app.account(&[]));
                 let twin = $crate::fixture_app::FixtureApp::$make(stringify!($name));
                 app.assert_same_again(&twin);
+                $crate::runs_elsewhere(&app);
             }
         )+
     };

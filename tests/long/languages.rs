@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use crate::bare::runs_elsewhere;
 use crate::fixture_app::FixtureApp;
 use crate::site::{copy_dir, files_below};
 use crate::{fixtures, rebuilt_fixtures};
@@ -79,6 +80,7 @@ fn nodejs_next() {
     let [app, other] = [(); 2].map(|()| FixtureApp::new("nodejs_next"));
     let account = app.account(&[]);
     other.build(&[]).success();
+    runs_elsewhere(&app);
     let [app, other] = [app, other].map(|app| Drawn::of(&app));
     // Where its directory stands in the listing depends on the id.
     let lines = account

@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use bare::runs_elsewhere;
 use site::{Ran, Repository, SLUGLINE, Site, agent, files_below};
 
 /// The app's repository is sound, and what its refs, releases and slugs say agrees.

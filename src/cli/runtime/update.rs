@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
@@ -12,7 +11,7 @@ use super::super::print::{Step, remark};
 use super::{cancel, releases_path};
 use crate::languages::{node, python};
 use crate::pipeline::{Machine, fetch_archive};
-use crate::runtime::{Release, write_releases};
+use crate::runtime::{Release, Source, write_releases};
 use crate::sandbox::Cancel;
 
 #[derive(Debug, clap::Args)]
@@ -68,23 +67,6 @@ struct Upstream<'a> {
 }
 
 impl Upstream<'_> {
-    /// Has a package manager do something, and gives what it prints.
-    fn ask(program: &str, arguments: &[&str]) -> Result<String> {
-        let output = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .with_context(|| format!("running {program}"))?;
-        if !output.status.success() {
-            bail!(
-                "{program} ended with {}; its message is above",
-                output.status
-            );
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
     /// python-build-standalone's, by way of the package on PyPI that lists them with their digests.
     fn python(&self) -> Result<Vec<Release>> {
         let target = self.work.join("list");
@@ -100,7 +82,7 @@ impl Upstream<'_> {
             "--target",
             into,
         ];
-        Self::ask(
+        ask(
             "python3",
             &[&arguments[..], &[python::RELEASES_PACKAGE]].concat(),
         )?;
@@ -109,38 +91,82 @@ impl Upstream<'_> {
         python::releases(&text)
     }
 
-    /// npm's packages of Node.js, before them nodejs.org's archives where that can be reached.
+    /// npm's packages of Node.js, before them nodejs.org's archives, as far as both can be asked. Of
+    /// archives that cannot, what was known stays.
     fn node(&self) -> Result<Vec<Release>> {
-        let mut listed = Vec::new();
-        for (arch, package) in node::PACKAGES {
-            let wanted = format!("{package}@>={}", node::OLDEST);
-            let text = Self::ask(
-                "npm",
-                &["view", &wanted, "version", "dist.integrity", "--json"],
-            )?;
-            listed.push((arch, package, text));
-        }
-        let mut releases = node::releases(&listed)?;
-        let rules = &self.machine.runtimes.fetch_from;
+        let mut releases = match of_npm() {
+            Ok(releases) => releases,
+            Err(error) => {
+                remark(&format!("\nWithout npm's packages: {error:#}."));
+                let index = self.fetch(node::INDEX_URL, "index")?;
+                node::index(&fs::read(index).context("reading the index")?)?
+            }
+        };
+        let known = self.machine.runtimes.runtimes.releases("node")?;
+        let is_archive = |source: &&Source| matches!(source, Source::Url { .. });
+        let mut reached = true;
         for release in &mut releases {
+            let name = format!("{}-{}", release.version, release.arch);
             let url = node::checksums_url(&release.version);
-            let path = self
-                .work
-                .join(format!("{}-{}", release.version, release.arch));
-            match fetch_archive(&url, None, &path, &Arc::clone(rules), &self.cancel) {
-                Ok(_) => {
-                    let text = fs::read_to_string(&path).unwrap_or_default();
-                    release.sources.splice(0..0, node::archive(release, &text));
+            let found = match reached.then(|| self.fetch(&url, &name)) {
+                Some(Ok(path)) => {
+                    let text = fs::read_to_string(path).unwrap_or_default();
+                    node::archive(release, &text)
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     remark(&format!(
-                        "\nWithout the archives of nodejs.org: {:#}.",
+                        "\nnodejs.org is not asked: {:#}.",
                         error.root_cause()
                     ));
-                    break;
+                    reached = false;
+                    None
                 }
-            }
+                None => None,
+            };
+            let before = || {
+                let mut known = known.iter();
+                let same =
+                    known.find(|one| one.version == release.version && one.arch == release.arch);
+                same?.sources.iter().find(is_archive).cloned()
+            };
+            release.sources.splice(0..0, found.or_else(before));
         }
+        releases.retain(|release| !release.sources.is_empty());
         Ok(releases)
     }
+
+    fn fetch(&self, url: &str, name: &str) -> Result<PathBuf> {
+        let path = self.work.join(name);
+        let rules = &self.machine.runtimes.fetch_from;
+        fetch_archive(url, None, &path, rules, &self.cancel)?;
+        Ok(path)
+    }
+}
+
+/// Has a package manager do something, and gives what it prints.
+fn ask(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("running {program}"))?;
+    if !output.status.success() {
+        bail!(
+            "{program} ended with {}; its message is above",
+            output.status
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// npm's packages of Node.js, for each architecture.
+fn of_npm() -> Result<Vec<Release>> {
+    let mut listed = Vec::new();
+    for (arch, package) in node::PACKAGES {
+        let wanted = format!("{package}@>={}", node::OLDEST);
+        let arguments = ["view", &wanted, "version", "dist.integrity", "--json"];
+        listed.push((arch, package, ask("npm", &arguments)?));
+    }
+    node::releases(&listed)
 }

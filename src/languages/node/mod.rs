@@ -15,7 +15,7 @@ pub use fingerprint::fingerprint;
 pub use manager::{Choice, Manager};
 pub use manifest::Manifest;
 pub use packages::packages;
-pub use upstream::{OLDEST, PACKAGES, archive, checksums_url, releases};
+pub use upstream::{INDEX_URL, OLDEST, PACKAGES, archive, checksums_url, index, releases};
 pub use version::{Chosen, Request, choose};
 
 use std::path::Path;

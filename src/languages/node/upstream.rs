@@ -47,6 +47,41 @@ pub fn releases(listed: &[(&str, &str, String)]) -> Result<Vec<Release>> {
     Ok(releases)
 }
 
+/// Where nodejs.org lists its releases.
+pub const INDEX_URL: &str = "https://nodejs.org/dist/index.json";
+
+#[derive(Deserialize)]
+struct Listed {
+    version: String,
+    files: Vec<String>,
+}
+
+/// Reads nodejs.org's list; the releases have no sources yet.
+///
+/// # Errors
+/// It has another form.
+pub fn index(text: &[u8]) -> Result<Vec<Release>> {
+    let listed = serde_json::from_slice::<Vec<Listed>>(text).context("reading the index")?;
+    let mut releases = Vec::new();
+    for Listed { version, files } in listed {
+        let version = version.trim_start_matches('v');
+        let is_new = |version: Dotted| version.numbers()[0] >= OLDEST;
+        if !version.parse::<Dotted>().is_ok_and(is_new) {
+            continue;
+        }
+        for (arch, package) in PACKAGES {
+            if files.iter().any(|file| package.ends_with(file.as_str())) {
+                releases.push(Release {
+                    version: version.to_owned(),
+                    arch: arch.to_owned(),
+                    sources: Vec::new(),
+                });
+            }
+        }
+    }
+    Ok(releases)
+}
+
 /// Where nodejs.org has a version's checksums.
 pub fn checksums_url(version: &str) -> String {
     format!("https://nodejs.org/dist/v{version}/SHASUMS256.txt")
@@ -89,5 +124,15 @@ mod tests {
             })
         );
         assert_eq!(archive(&found[0], checksums), None);
+        let listed = br#"[{"version": "v24.1.0", "files": ["linux-arm64", "linux-x64", "headers"]},
+                          {"version": "v0.8.1", "files": ["linux-x64"]}]"#;
+        let listed = index(listed).unwrap();
+        let archs = listed
+            .iter()
+            .map(|one| (one.version.as_str(), one.arch.as_str()));
+        assert_eq!(
+            archs.collect::<Vec<_>>(),
+            [("24.1.0", "x86_64"), ("24.1.0", "aarch64")]
+        );
     }
 }
