@@ -27,4 +27,4 @@ npm install --prefix "$dir/node" --silent --ignore-scripts --no-audit --no-fund
 # Prebuilt compilers, twice a hundred megabytes of one file each, that no app deploys.
 rm -rf "$dir/node/node_modules/@next"
 
-du -sm "$dir/python" "$dir/node"
+du -sm --apparent-size "$dir/python" "$dir/node"

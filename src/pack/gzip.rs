@@ -1,8 +1,8 @@
 //! The encoder of format 1: a piece of the tar in, one gzip member out, the same for the same bytes.
 
-use libdeflater::{CompressionLvl, Compressor, crc32};
+use libdeflater::{CompressionLvl, crc32};
 
-use super::Level;
+use super::{Level, fast};
 
 /// Two bytes that say gzip and the method, flags and time, each of them zero; then come
 /// [`Level::mark`] and "unknown" of RFC 1952's operating systems.
@@ -11,18 +11,13 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 /// Where [`HEADER`] has the level's mark.
 const MARK: usize = 8;
 
+/// What libdeflate calls [`Level::Small`].
+const LIBDEFLATE_LEVEL: i32 = 4;
+
 /// Most bytes of a stored block. Source: RFC 1951, 3.2.4.
 const STORED_BYTES: usize = 0xffff;
 
 impl Level {
-    /// What libdeflate calls it.
-    fn number(self) -> i32 {
-        match self {
-            Self::Small => 4,
-            Self::Fast => 1,
-        }
-    }
-
     /// What a member's header says of it, as RFC 1952 has it: 4 for the fastest algorithm.
     pub(super) fn mark(self) -> u8 {
         match self {
@@ -38,13 +33,23 @@ pub struct Encoder {
     level: Level,
 }
 
+enum Compressor {
+    /// With room for a stream.
+    Small(libdeflater::Compressor, Vec<u8>),
+    Fast(Box<fast::Compressor>),
+}
+
 impl Encoder {
     pub fn new(level: Level) -> Self {
-        let number = CompressionLvl::new(level.number()).expect("a level of libdeflate's");
-        Self {
-            compressor: Compressor::new(number),
-            level,
-        }
+        let compressor = match level {
+            Level::Small => {
+                let number = CompressionLvl::new(LIBDEFLATE_LEVEL);
+                let number = number.expect("a level of libdeflate's");
+                Compressor::Small(libdeflater::Compressor::new(number), Vec::new())
+            }
+            Level::Fast => Compressor::Fast(Box::new(fast::Compressor::new())),
+        };
+        Self { compressor, level }
     }
 
     /// Writes a member that holds `tar` to `out`, in place of what was there.
@@ -57,17 +62,32 @@ impl Encoder {
         let start = out.len();
         // What takes more room than this is stored.
         let most = tar.len() - tar.len() / 64;
-        out.resize(start + most, 0);
-        match self.compressor.deflate_compress(tar, &mut out[start..]) {
-            Ok(n) => out.truncate(start + n),
-            Err(_no_room) => {
-                out.truncate(start);
-                store(tar, out);
-            }
+        if !self.compressor.compress(tar, most, out) {
+            out.truncate(start);
+            store(tar, out);
         }
         out.extend(crc32(tar).to_le_bytes());
         let size = u32::try_from(tar.len()).expect("members are small");
         out.extend(size.to_le_bytes());
+    }
+}
+
+impl Compressor {
+    /// Appends the stream of `tar` to `out`, unless it takes more than `most` bytes.
+    fn compress(&mut self, tar: &[u8], most: usize, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Small(libdeflate, room) => {
+                if room.len() < most {
+                    room.resize(most, 0);
+                }
+                match libdeflate.deflate_compress(tar, &mut room[..most]) {
+                    Ok(bytes) => out.extend_from_slice(&room[..bytes]),
+                    Err(_no_room) => return false,
+                }
+                true
+            }
+            Self::Fast(fast) => fast.compress(tar, most, out),
+        }
     }
 }
 

@@ -56,11 +56,11 @@ impl Large {
 
     /// Makes sure that it is still what the walk has found.
     pub fn check(&self) -> Result<(), Error> {
-        let metadata = self.file.metadata().map_err(|source| Error::Read {
+        let stat = rustix::fs::fstat(&self.file).map_err(|errno| Error::Read {
             path: self.full.clone(),
-            source,
+            source: errno.into(),
         })?;
-        if Stamp::of(&metadata) == Some(self.stamp) {
+        if Stamp::of(&stat) == Some(self.stamp) {
             return Ok(());
         }
         Err(Error::Changed {

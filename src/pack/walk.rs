@@ -5,18 +5,25 @@
 //! that their owner may not read are made readable. What is held in memory are the listings of one
 //! path's directories.
 
-use std::ffi::OsStr;
-use std::fs::{self, FileType, Metadata, Permissions};
+use std::ffi::{CStr, OsStr};
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::io::Errno;
 
 use super::{Error, Limits};
 use crate::slug::escape;
 
 /// What an owner needs to list a directory and reach what is in it.
 const LIST: u32 = 0o500;
+
+/// Bytes of a directory's listing that are read at once.
+const LISTING_BYTES: usize = 32 * 1024;
 
 /// Something that goes into the slug.
 pub struct Found {
@@ -42,11 +49,14 @@ pub struct Stamp {
 
 impl Stamp {
     /// None for what is no file.
-    pub fn of(metadata: &Metadata) -> Option<Self> {
-        metadata.is_file().then(|| Self {
-            size_bytes: metadata.len(),
-            executable: metadata.permissions().mode() & 0o111 != 0,
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
+    pub fn of(stat: &Stat) -> Option<Self> {
+        (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then(|| Self {
+            size_bytes: u64::try_from(stat.st_size).unwrap_or_default(),
+            executable: stat.st_mode & 0o111 != 0,
+            modified: (
+                stat.st_mtime,
+                i64::try_from(stat.st_mtime_nsec).unwrap_or_default(),
+            ),
         })
     }
 }
@@ -93,8 +103,9 @@ pub struct Walk<'a> {
     name_bytes: u64,
     /// What is still to come of each directory on the way to the current one, last first.
     open: Vec<Vec<Step>>,
-    /// Sorted by path.
     pub skipped: Vec<Skipped>,
+    /// Room for a part of a listing.
+    listing: Vec<u8>,
 }
 
 /// Something to come: an entry, or all that is below a directory.
@@ -115,6 +126,7 @@ impl<'a> Walk<'a> {
             name_bytes: 0,
             open: Vec::new(),
             skipped: Vec::new(),
+            listing: Vec::with_capacity(LISTING_BYTES),
         };
         walk.list(b"")?;
         Ok(walk)
@@ -138,62 +150,92 @@ impl<'a> Walk<'a> {
     /// Lists a directory; `prefix` is what its entries' paths start with.
     fn list(&mut self, prefix: &[u8]) -> Result<(), Error> {
         let path = full_path(self.dir, prefix.strip_suffix(b"/").unwrap_or(prefix));
-        let error = |source| Error::Read {
+        let error = |errno: Errno| Error::Read {
+            path: path.clone(),
+            source: errno.into(),
+        };
+        let dir = open_directory(&path, prefix.is_empty()).map_err(|source| Error::Read {
             path: path.clone(),
             source,
-        };
-        // Its content's types may be had without reaching it, so the mode is looked at and not only
-        // whether the directory can be listed.
-        let mode = fs::metadata(&path).map_err(error)?.permissions().mode();
-        if mode & LIST != LIST {
-            let_owner(&path, LIST).map_err(error)?;
-        }
+        })?;
         let mut steps = Vec::new();
-        for entry in fs::read_dir(&path).map_err(error)? {
+        let mut listing = std::mem::take(&mut self.listing);
+        let mut entries = RawDir::new(&dir, listing.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(error)?;
-            let kind = entry.file_type().map_err(error)?;
-            let mut relative = [prefix, entry.file_name().as_bytes()].concat();
-            self.entries += 1;
-            self.name_bytes += relative.len() as u64;
-            let kind = if kind.is_dir() {
-                let below = [&relative, &b"/"[..]].concat();
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            self.entry(&dir, prefix, name, entry.file_type(), &mut steps)?;
+            self.limits.check(self.entries, self.name_bytes)?;
+        }
+        self.listing = listing;
+        steps.sort_unstable_by(|a, b| b.path.cmp(&a.path));
+        self.open.push(steps);
+        Ok(())
+    }
+
+    /// Adds the steps for an entry of the directory whose entries' paths start with `prefix`.
+    fn entry(
+        &mut self,
+        dir: &OwnedFd,
+        prefix: &[u8],
+        name: &CStr,
+        kind: FileType,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), Error> {
+        let path = [prefix, name.to_bytes()].concat();
+        let full = || full_path(self.dir, &path);
+        let error = |errno: Errno| Error::Read {
+            path: full(),
+            source: errno.into(),
+        };
+        let stat = || rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(error);
+        let kind = match kind {
+            // Not every file system tells.
+            FileType::Unknown => FileType::from_raw_mode(stat()?.st_mode),
+            kind => kind,
+        };
+        self.entries += 1;
+        self.name_bytes += path.len() as u64;
+        let kind = match kind {
+            FileType::Directory => {
                 steps.push(Step {
-                    path: below,
+                    path: [&path, &b"/"[..]].concat(),
                     kind: None,
                 });
                 FoundKind::Directory
-            } else if kind.is_file() {
-                let metadata = entry.metadata().map_err(error)?;
-                let stamp =
-                    Stamp::of(&metadata).ok_or_else(|| Error::Changed { path: entry.path() })?;
-                if stamp.executable && metadata.permissions().mode() & 0o6000 != 0 {
-                    self.skip(&relative, SkippedKind::SetUserId);
-                }
-                if stamp.executable && has_capabilities(&entry.path()) {
-                    self.skip(&relative, SkippedKind::Capabilities);
+            }
+            FileType::RegularFile => {
+                let stat = stat()?;
+                let stamp = Stamp::of(&stat).ok_or_else(|| Error::Changed { path: full() })?;
+                if stamp.executable {
+                    let capabilities = has_capabilities(&full());
+                    if stat.st_mode & 0o6000 != 0 {
+                        self.skip(&path, SkippedKind::SetUserId);
+                    }
+                    if capabilities {
+                        self.skip(&path, SkippedKind::Capabilities);
+                    }
                 }
                 FoundKind::File(stamp)
-            } else if kind.is_symlink() {
-                let full = entry.path();
-                let target =
-                    fs::read_link(&full).map_err(|source| Error::Read { path: full, source })?;
-                self.name_bytes += target.as_os_str().len() as u64;
-                FoundKind::Symlink {
-                    target: target.into_os_string().into_vec(),
-                }
-            } else {
-                self.skip(&relative, skipped_kind(kind));
-                continue;
-            };
-            relative.shrink_to_fit();
-            steps.push(Step {
-                path: relative,
-                kind: Some(kind),
-            });
-            self.limits.check(self.entries, self.name_bytes)?;
-        }
-        steps.sort_unstable_by(|a, b| b.path.cmp(&a.path));
-        self.open.push(steps);
+            }
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(dir, name, Vec::new()).map_err(error)?;
+                let target = target.into_bytes();
+                self.name_bytes += target.len() as u64;
+                FoundKind::Symlink { target }
+            }
+            kind => {
+                self.skip(&path, skipped_kind(kind));
+                return Ok(());
+            }
+        };
+        steps.push(Step {
+            path,
+            kind: Some(kind),
+        });
         Ok(())
     }
 
@@ -203,6 +245,27 @@ impl<'a> Walk<'a> {
             kind,
         });
     }
+}
+
+/// Opens a directory, and where its owner may not list it or reach what is in it, lets him first.
+fn open_directory(path: &Path, is_root: bool) -> io::Result<OwnedFd> {
+    let mut flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if !is_root {
+        flags |= OFlags::NOFOLLOW;
+    }
+    let open = || rustix::fs::open(path, flags, Mode::empty());
+    let dir = match open() {
+        Err(Errno::ACCESS) => {
+            let_owner(path, LIST)?;
+            open()?
+        }
+        dir => dir?,
+    };
+    // Its content's types may be had without reaching it.
+    if rustix::fs::fstat(&dir)?.st_mode & LIST != LIST {
+        let_owner(path, LIST)?;
+    }
+    Ok(dir)
 }
 
 /// Adds permissions for the owner, where we are the owner or root; where we are neither, others'
@@ -231,11 +294,9 @@ fn has_capabilities(path: &Path) -> bool {
 }
 
 fn skipped_kind(kind: FileType) -> SkippedKind {
-    if kind.is_fifo() {
-        SkippedKind::Fifo
-    } else if kind.is_socket() {
-        SkippedKind::Socket
-    } else {
-        SkippedKind::Device
+    match kind {
+        FileType::Fifo => SkippedKind::Fifo,
+        FileType::Socket => SkippedKind::Socket,
+        _ => SkippedKind::Device,
     }
 }

@@ -198,21 +198,28 @@ fn entries(
 /// Opens files by the directory that they are in, which the kernel then need not look up for each.
 struct Parent<'a> {
     dir: &'a Path,
-    /// The last one, and its path.
-    open: Option<(Vec<u8>, OwnedFd)>,
+    /// The last one, whose path is `path`.
+    open: Option<OwnedFd>,
+    path: Vec<u8>,
 }
 
 impl<'a> Parent<'a> {
     fn of(dir: &'a Path) -> Self {
-        Self { dir, open: None }
+        Self {
+            dir,
+            open: None,
+            path: Vec::new(),
+        }
     }
 
     fn open(&mut self, path: &[u8]) -> io::Result<File> {
         let start = path.iter().rposition(|byte| *byte == b'/');
         let (parent, name) = path.split_at(start.map_or(0, |slash| slash + 1));
         let dir = match self.open.take() {
-            Some((last, dir)) if last == parent => dir,
+            Some(dir) if self.path == parent => dir,
             _ => {
+                self.path.clear();
+                self.path.extend(parent);
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 rustix::fs::open(walk::full_path(self.dir, parent), flags, Mode::empty())?
             }
@@ -220,7 +227,7 @@ impl<'a> Parent<'a> {
         // Neither followed nor waited for, as in `open_readable`.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&dir, OsStr::from_bytes(name), flags, Mode::empty());
-        self.open = Some((parent.to_vec(), dir));
+        self.open = Some(dir);
         match file {
             // Its owner may let himself.
             Err(Errno::ACCESS) => open_readable(&walk::full_path(self.dir, path)),
@@ -251,7 +258,7 @@ fn read_whole(
                 Err(errno) => return Err(errno.into()),
             }
         }
-        Ok(tar.len() == end && Stamp::of(&file.metadata()?) == Some(stamp))
+        Ok(tar.len() == end && Stamp::of(&rustix::fs::fstat(&file)?) == Some(stamp))
     };
     match read() {
         Ok(true) => Ok(()),
@@ -307,7 +314,7 @@ mod tests {
         let file = dir.path().join("lib/web");
         fs::create_dir(dir.path().join("lib")).unwrap();
         fs::write(&file, "web").unwrap();
-        let stamp = Stamp::of(&fs::metadata(&file).unwrap()).unwrap();
+        let stamp = Stamp::of(&rustix::fs::stat(&file).unwrap()).unwrap();
         change(&file);
         let found = vec![Found {
             path: b"lib/web".to_vec(),

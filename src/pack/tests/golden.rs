@@ -156,15 +156,24 @@ fn digests_are_the_format_s_on_any_disk_with_any_threads_in_any_order() {
                     threads: NonZeroUsize::new(threads).unwrap(),
                     ..Options::default()
                 };
+                let summary = |options: &Options<'_>| {
+                    let packed = pack_with(&dir, Vec::new(), options).unwrap();
+                    packed.manifest.summary
+                };
+                let fast = summary(&Options {
+                    level: Level::Fast,
+                    ..options
+                });
                 for cold in [true, false] {
                     if cold {
                         cool(&dir);
                     }
-                    let summary = pack_with(&dir, Vec::new(), &options)
-                        .unwrap()
-                        .manifest
-                        .summary;
-                    seen.insert(format!("{} {}", summary.digest, summary.diff_id));
+                    let small = summary(&options);
+                    assert_eq!(small.diff_id, fast.diff_id);
+                    seen.insert(format!(
+                        "{} {}, fast: {}",
+                        small.digest, small.diff_id, fast.digest
+                    ));
                 }
             }
         }

@@ -1,13 +1,15 @@
 //! Slugs read back: by GNU tar, by Python, and by this stage.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
 use proptest::prelude::*;
 
-use super::golden::everything;
+use super::golden::{everything, megabytes};
 use super::*;
-use crate::pack::{Error, extract};
+use crate::digest::Digest;
+use crate::pack::{Error, Level, Options, extract, pack_with};
 use crate::slug::{EntryKind, MTIME_SECONDS, Span};
 
 /// Unpacks a slug with GNU tar and gives back what is below `app/`.
@@ -41,6 +43,34 @@ fn extracted(slug: &[u8]) -> Tree {
 fn gnu_tar_reads_it() {
     let tree = everything();
     assert_eq!(untar(&packed(&tree).out), normalised(&tree));
+}
+
+#[test]
+fn gzip_reads_the_fast_level_s_streams() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path(), &megabytes());
+    let [small, fast] = [Level::Small, Level::Fast].map(|level| {
+        let options = Options {
+            level,
+            ..Options::default()
+        };
+        pack_with(dir.path(), Vec::new(), &options).unwrap()
+    });
+    assert!(fast.out.len() < small.out.len() * 5 / 4);
+    let file = dir.path().with_extension("tgz");
+    let gzip = |slug: &[u8]| {
+        fs::write(&file, slug).unwrap();
+        let mut gzip = Command::new("gzip");
+        run(gzip.arg("-dc").arg(&file), b"", "apt-get install gzip")
+    };
+    let mut tar = Vec::new();
+    flate2::read::MultiGzDecoder::new(&fast.out[..])
+        .read_to_end(&mut tar)
+        .unwrap();
+    assert_eq!(Digest::of(&tar), fast.manifest.summary.diff_id);
+    assert!(gzip(&fast.out) == tar);
+    assert!(gzip(&small.out) == tar);
+    fs::remove_file(file).unwrap();
 }
 
 #[test]
