@@ -220,7 +220,7 @@ pub(super) fn sandbox(error: &sandbox::Error) -> Draft {
         ))
         .remedy("Run the server as root, or lower sandbox_require in its slugline.yml."),
         E::Direct { .. } => Draft::platform("network_direct", sentence(error))
-            .remedy("Mend that, or choose `proxy`, which needs nothing, in the server's slugline.yml: as `network` for builds, as `dyno_network` for dynos."),
+            .remedy("Mend that, or choose `network: proxy`, which needs nothing, in the server's slugline.yml; for dynos it is `dyno_network: proxy`."),
         E::Helper { .. } => Draft::platform(
             "sandbox_helper",
             "The build's helper process could not be started.",

@@ -87,6 +87,9 @@ impl Attack {
             .arg(self.binary())
             .env("TMPDIR", self.site.path("out"))
             .env("HOME", self.site.path("out"))
+            // Where the tests' runtimes lie a plain user may not look: those of the machine will do.
+            .env("SLUGLINE_RUNTIME_DIR", self.site.path("out/runtimes"))
+            .env("SLUGLINE_RUNTIME_OFFLINE", "true")
             .env("DATABASE_URL", "postgres://secret@db/x")
             .stdin(Stdio::null());
         command

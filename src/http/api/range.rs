@@ -65,14 +65,17 @@ impl Range {
             return (StatusCode::OK, list, None);
         }
         list.sort_by(|one, other| self.order(&one[&self.field], &other[&self.field]));
+        // What cannot be compared is no bound.
         let is_in = |object: &Value| {
             let key = &object[&self.field];
-            let after = self.from.as_ref().is_none_or(|(from, without)| {
-                let place = self.order(key, &like(key, from));
+            let place = |bound: &str| Some(self.order(key, &like(key, bound)?));
+            let from = self.from.as_ref();
+            let after = from.and_then(|(from, without)| Some((place(from)?, *without)));
+            let is_after = after.is_none_or(|(place, without)| {
                 place == Ordering::Greater || place == Ordering::Equal && !without
             });
-            let before = |to: &String| self.order(key, &like(key, to)) != Ordering::Greater;
-            after && self.to.as_ref().is_none_or(before)
+            let before = self.to.as_deref().and_then(place);
+            is_after && before != Some(Ordering::Greater)
         };
         list.retain(is_in);
         if list.len() <= self.max {
@@ -108,11 +111,11 @@ impl Range {
 }
 
 /// A bound as a value of the kind that it is compared with.
-fn like(key: &Value, bound: &str) -> Value {
-    match (key, bound.parse::<u64>()) {
-        (Value::Number(_), Ok(number)) => Value::from(number),
-        _ => Value::from(bound),
+fn like(key: &Value, bound: &str) -> Option<Value> {
+    if key.is_number() {
+        return bound.parse::<u64>().ok().map(Value::from);
     }
+    Some(Value::from(bound))
 }
 
 #[cfg(test)]
