@@ -182,7 +182,10 @@ fn a_slug_that_is_too_large_says_what_heroku_says() {
     assert_eq!(told(&failed, largest).len(), 10, "{failed:#?}");
     let grown = told(&failed, grown);
     assert_eq!(grown.len(), 10, "{failed:#?}");
-    assert!(grown.iter().all(|line| line.contains("+163K d")), "{grown:#?}");
+    assert!(
+        grown.iter().all(|line| line.contains("+163K d")),
+        "{grown:#?}"
+    );
     in_order(
         &failed,
         &[
