@@ -109,8 +109,13 @@ impl Snapshots {
     }
 
     /// Takes a tar and keeps its tree while the build goes on: making the files is most of the work.
-    /// What cannot be kept is then made again by the next build.
-    pub fn save_later(own: &Arc<Self>, key: Key, tar: &mut dyn Read) -> Answer {
+    /// What cannot be kept is then made again by the next build. `then` gets the kept tree.
+    pub fn save_later(
+        own: &Arc<Self>,
+        key: Key,
+        tar: &mut dyn Read,
+        then: impl FnOnce(&Path) + Send + 'static,
+    ) -> Answer {
         let taken = tempfile::tempfile_in(own.dir.join("new")).and_then(|mut spool| {
             let copied = io::copy(&mut tar.take(SPOOL_BYTES), &mut spool)?;
             if copied == SPOOL_BYTES {
@@ -128,10 +133,9 @@ impl Snapshots {
             }
         };
         let keeper = own.clone();
-        let keep = move || {
-            if let Answer::Refused { message } = keeper.save(&key, &mut spool) {
-                tracing::warn!(%key, message, "a snapshot is not kept");
-            }
+        let keep = move || match keeper.try_save(&key, &mut spool) {
+            Ok(digest) => then(&keeper.tree(&digest)),
+            Err(error) => tracing::warn!(%key, "a snapshot is not kept: {error:#}"),
         };
         own.under_way().push(thread::spawn(keep));
         Answer::Taken
@@ -286,8 +290,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let snapshots = Arc::new(Snapshots::open(dir.path(), "one".into()).unwrap());
         let tree = tar(&[("f", "1")]);
-        let save =
-            |name: &str, bytes: &[u8]| Snapshots::save_later(&snapshots, key(name), &mut &*bytes);
+        let save = |name: &str, bytes: &[u8]| {
+            Snapshots::save_later(&snapshots, key(name), &mut &*bytes, |_| ())
+        };
         assert_eq!(save("a", &tree), Answer::Taken);
         assert!(found(&snapshots, "a").is_some());
         assert_eq!(save("b", b"no tar at all"), Answer::Taken);

@@ -65,6 +65,7 @@ impl Tools {
     pub fn start(&self, root: &Root, build_dir: &Path) -> Result<Server> {
         let (own, runtimes) = (self.snapshots.clone(), self.runtimes.clone());
         let (overlays, build_dir) = (root.overlays().clone(), build_dir.to_owned());
+        let adopting = overlays.clone();
         let lay = move |lower: Lower<'_>, shown: &Path, at: &str| {
             overlays.lay(lower, shown, at.as_ref(), &build_dir)
         };
@@ -85,7 +86,16 @@ impl Tools {
                 })
             }
             Request::CacheSave { key, later: false } => own.save(&key, body),
-            Request::CacheSave { key, later: true } => Snapshots::save_later(&own, key, body),
+            Request::CacheSave { key, later: true } => {
+                let overlays = adopting.clone();
+                let adopt = move |tree: &Path| {
+                    // The next build that it is laid in would do so.
+                    if let Err(error) = overlays.adopt(tree) {
+                        tracing::warn!(%error, "a snapshot keeps its owner");
+                    }
+                };
+                Snapshots::save_later(&own, key, body, adopt)
+            }
             Request::RuntimeList { name, here } => runtimes.list(&name, here),
             Request::RuntimeGet {
                 name,

@@ -120,8 +120,8 @@ impl Overlays {
         let Some(upper) = self.find(at, within) else {
             return Ok(false);
         };
-        if let Some(id) = self.0.outer.id.filter(|_| adopt) {
-            base::adopt(tree, id)?;
+        if adopt {
+            self.adopt(tree)?;
         }
         state.count += 1;
         let laid = Laid {
@@ -138,6 +138,15 @@ impl Overlays {
         state.files += files;
         state.laid.push(laid);
         Ok(true)
+    }
+
+    /// Makes a kept tree the build's user's, as it has to be to be laid. Most often the next build has
+    /// the same user, and it has nothing to do then.
+    ///
+    /// # Errors
+    /// The platform's: an owner could not be changed.
+    pub fn adopt(&self, lower: &Path) -> Result<(), Error> {
+        self.0.outer.id.map_or(Ok(()), |id| base::adopt(lower, id))
     }
 
     /// The empty directory that a build names, looked up as it would be inside.

@@ -150,25 +150,49 @@ fn a_slug_that_is_too_large_says_what_heroku_says() {
     let app = site.app("hello", "inline_shell");
     app.slugline(&["buildpacks:set", "inline"]).success();
     let push = |bytes: u64| {
-        let script = format!("#!/bin/sh\nhead -c {bytes} /dev/urandom >\"$1/data\"\n");
+        let size = bytes / 12;
+        let script = format!(
+            "#!/bin/sh\nfor n in 1 2 3 4 5 6 7 8 9 10 11 12; do\n\
+             mkdir \"$1/d$n\"\nhead -c {size} /dev/urandom >\"$1/d$n/data\"\ndone\n"
+        );
         app.write("bin/compile", &script);
         app.commit("Data");
         app.push()
     };
+    // The lines of directories below a heading.
+    let told = |said: &[String], heading: &str| {
+        let at = said.iter().position(|line| line.contains(heading)).unwrap();
+        let below = said[at + 1..].iter().take_while(|line| line.ends_with('/'));
+        below.cloned().collect::<Vec<_>>()
+    };
+    let (largest, grown) = ("The largest directories", "Grown since the last release:");
+    let warned = lines(&push(2_000_000).success().stderr);
     in_order(
-        &lines(&push(2_000_000).success().stderr),
+        &warned,
         &[
             "-----> Compressing...",
             "       Done: 2.0M",
             " !     Warning: Your slug size (2.0M) exceeds our soft limit (1.1M) which may affect boot time.",
+            " !     The largest directories, before compression:",
             "-----> Launching...",
         ],
     );
+    assert_eq!(told(&warned, largest).len(), 10, "{warned:#?}");
+    let failed = lines(&push(4_000_000).failure(1).stderr);
+    assert_eq!(told(&failed, largest).len(), 10, "{failed:#?}");
+    let grown = told(&failed, grown);
+    assert_eq!(grown.len(), 10, "{failed:#?}");
+    assert!(
+        grown.iter().all(|line| line.contains("+163K d")),
+        "{grown:#?}"
+    );
     in_order(
-        &lines(&push(4_000_000).failure(1).stderr),
+        &failed,
         &[
             "-----> Compressing...",
             " !     Compiled slug size: 3.9M is too large (max is 2.4M).",
+            " !     The largest directories, before compression:",
+            " !     Grown since the last release:",
             " !     Push failed",
             "Verifying deploy...",
             "",

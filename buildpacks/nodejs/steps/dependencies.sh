@@ -163,12 +163,13 @@ run_manager() {
   rm -f "$log"
 }
 
-# Drops npm's page of usage, which buries the error above it, and the path of
-# a log that nobody can open after the build. Yarn takes a proxy for no network.
+# Drops npm's page of usage, which buries the error above it, and the paths of
+# logs that nobody can open after the build. Yarn takes a proxy for no network.
 drop_noise() {
   sed --unbuffered \
     -e '/^npm error Clean install a project$/,/^npm error Run "npm help ci" for more info$/d' \
     -e '/^npm error A complete log of this run can be found in: /d' \
+    -e '/^npm error For a full report see:$/d' -e '/^npm error .*eresolve-report[.]txt$/d' \
     -e "/^warning You don't appear to have an internet connection/d"
 }
 

@@ -115,7 +115,7 @@ fn none(names: &[String]) -> Notice {
             .gap()
             .line("pylock.toml alone does not say which tool keeps it. Write a")
             .line("requirements.txt from it, such as:")
-            .line("uv pip compile pylock.toml -o requirements.txt");
+            .line("uv venv && uv pip sync pylock.toml && uv pip freeze > requirements.txt");
     }
     if has("pdm.lock") {
         return unsupported(names)
