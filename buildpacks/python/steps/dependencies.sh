@@ -19,7 +19,7 @@ create_environment() {
   local flags=(--without-pip)
   if [[ $installer == pip ]]; then flags=(); fi
   local python_exe=$runtime_dir/bin/python$python_minor
-  if ! (cd / && "$python_exe" -I -m venv "${flags[@]}" "$prefix") 2>&1 | indent; then
+  if ! (cd / && "$python_exe" -I -B -m venv "${flags[@]}" "$prefix") 2>&1 | indent; then
     fail "Error: Unable to install Python." \
       "" "The output above is that of: python -m venv"
   fi
