@@ -70,8 +70,15 @@ impl Cache {
         let trees = self.dir.join("trees");
         fs::create_dir_all(&trees).map_err(io_error(&trees))?;
         for dir in [&self.dir, &trees] {
-            let open = Permissions::from_mode(0o755);
-            fs::set_permissions(dir, open).map_err(io_error(dir))?;
+            let mode = fs::metadata(dir)
+                .map_err(io_error(dir))?
+                .permissions()
+                .mode();
+            // It may be another's, who shares it.
+            if mode & 0o755 != 0o755 {
+                let open = Permissions::from_mode(mode | 0o755);
+                fs::set_permissions(dir, open).map_err(io_error(dir))?;
+            }
         }
         Ok(trees)
     }

@@ -134,6 +134,8 @@ fn submodules_and_theirs_are_part_of_the_slug() {
         .call()
         .unwrap()
         .body_mut()
+        .with_config()
+        .limit(1 << 30)
         .read_to_vec()
         .unwrap();
     fs::write(site.path("slug.tgz"), bytes).unwrap();

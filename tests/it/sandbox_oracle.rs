@@ -151,6 +151,7 @@ fn level_2_hides_what_bwrap_hides() {
         "path-/run/slugline",
         "mount-/run/slugline",
         "mount-/run/slugline/bin/slugline",
+        "mount-/run/slugline/runtimes",
         "mount-/run/slugline/snapshots",
         // Empty: it hides what overlays work with.
         "path-/mnt/work",

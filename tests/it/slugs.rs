@@ -239,7 +239,12 @@ fn a_server_s_slug_is_verified_by_its_manifest() {
             .header("Authorization", &bearer)
             .call()
             .unwrap();
-        answer.body_mut().read_to_vec().unwrap()
+        answer
+            .body_mut()
+            .with_config()
+            .limit(1 << 30)
+            .read_to_vec()
+            .unwrap()
     };
     fs::write(
         site.path("slug.tgz"),

@@ -280,7 +280,13 @@ fn a_server_s_slugs_come_back_from_its_bucket() {
     };
     let slug = slug(&site);
     let blob = agent().get(slug["blob"]["url"].as_str().unwrap()).call();
-    let blob = blob.unwrap().body_mut().read_to_vec().unwrap();
+    let blob = blob
+        .unwrap()
+        .body_mut()
+        .with_config()
+        .limit(1 << 30)
+        .read_to_vec()
+        .unwrap();
     assert_eq!(
         slug["checksum"],
         format!("SHA256:{}", Digest::of(&blob).hex())
