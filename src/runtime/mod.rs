@@ -449,7 +449,7 @@ impl Runtimes {
         let _held = self.cache.lock(name, &version, hands.stop)?;
         let from = Origin {
             way: Way::Imported,
-            words: format!("imported from {}", prefix.display()),
+            words: format!("an import of {}", prefix.display()),
             identity: None,
             is_of_machine: true,
         };

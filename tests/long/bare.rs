@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::fixture_app::FixtureApp;
-use crate::site::{Ran, SLUGLINE, Site, runtimes};
+use crate::site::{Ran, SLUGLINE, Site};
 
 /// A root file system of Debian's packages, made once.
 fn root(name: &str, packages: &str) -> PathBuf {
@@ -83,10 +83,12 @@ fn small_slugs_run_there_too() {
 #[test]
 fn the_demo_works_on_a_machine_without_python() {
     let site = Site::without_server();
-    let imported = site
-        .slugline(&["runtime", "import", "python", "3.11", "/usr"])
-        .success();
-    let tree = runtimes().join("trees");
+    let own = site.path("imported");
+    let mut import = site.command(Path::new(SLUGLINE));
+    import.args(["runtime", "import", "python", "3.11", "/usr"]);
+    import.env("SLUGLINE_RUNTIME_DIR", &own);
+    let imported = Ran::new(import.output().unwrap()).success();
+    let tree = own.join("trees");
     let tree = tree.join(imported.stdout.trim().strip_prefix("sha256:").unwrap());
     let mirror = site.path("mirror");
     fs::create_dir(&mirror).unwrap();
@@ -98,7 +100,7 @@ fn the_demo_works_on_a_machine_without_python() {
     let sum = site.command(Path::new("sha256sum")).arg(&archive).output();
     let sum = Ran::new(sum.unwrap()).success().stdout;
     let sum = sum.split_whitespace().next().unwrap();
-    let version = fs::read_dir(runtimes().join("kept")).unwrap();
+    let version = fs::read_dir(own.join("kept")).unwrap();
     let version = version
         .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
         .find_map(|name| Some(name.strip_prefix("python-")?.split('-').next()?.to_owned()))

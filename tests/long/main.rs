@@ -90,6 +90,8 @@ fn assert_sound(site: &Site, name: &str) {
         .call()
         .unwrap()
         .body_mut()
+        .with_config()
+        .limit(1 << 30)
         .read_to_vec()
         .unwrap();
     assert_eq!(

@@ -257,3 +257,21 @@ fn damaged_archives_are_refused() {
     wrong[last] ^= 1;
     assert!(matches!(case.archive(&wrong), Err(Error::Archive { .. })));
 }
+
+#[test]
+fn a_file_with_holes_comes_through_an_archive_of_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let [from, to] = ["from", "to"].map(|name| dir.path().join(name));
+    for dir in [&from, &to] {
+        fs::create_dir(dir).unwrap();
+    }
+    let file = fs::File::create(from.join("holes")).unwrap();
+    file.set_len(1 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"end", (1 << 20) - 3).unwrap();
+    let mut tar = Vec::new();
+    write_archive(&from, &mut tar, &|_| true).unwrap();
+    archive_as_it_is(&tar[..], &to, &Limits::default(), &AtomicBool::new(false)).unwrap();
+    let read = |dir: &std::path::Path| fs::read(dir.join("holes")).unwrap();
+    assert_eq!(read(&to).len(), 1 << 20);
+    assert_eq!(read(&to), read(&from));
+}
