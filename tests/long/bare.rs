@@ -132,7 +132,7 @@ fn the_demo_works_on_a_machine_without_python() {
         "/sys",
         "/sys",
         "--dir",
-        "/work",
+        "/site",
         "--cap-add",
         "ALL",
     ]);
@@ -141,18 +141,18 @@ fn the_demo_works_on_a_machine_without_python() {
     for path in ["/etc/ssl/certs", "/etc/hosts"] {
         demo.args(["--ro-bind", path, path]);
     }
-    demo.arg("--bind").arg(site.path("")).arg("/work");
+    demo.arg("--bind").arg(site.path("")).arg("/site");
     demo.arg("--ro-bind")
         .arg(SLUGLINE)
         .arg("/usr/local/bin/slugline");
-    demo.args(["--chdir", "/work", "--die-with-parent"]);
+    demo.args(["--chdir", "/site", "--die-with-parent"]);
     demo.args(["slugline", "demo"]);
-    demo.env("HOME", "/work/home")
+    demo.env("HOME", "/site/home")
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-        .env("SLUGLINE_RUNTIME_DIR", "/work/runtimes")
+        .env("SLUGLINE_RUNTIME_DIR", "/site/runtimes")
         .env(
             "SLUGLINE_RUNTIME_MIRRORS",
-            "https://example.org/dist/=file:///work/mirror/",
+            "https://example.org/dist/=file:///site/mirror/",
         )
         .env_remove("SLUGLINE_DATA");
     let said = Ran::new(demo.output().expect("apt-get install bubblewrap")).success();
