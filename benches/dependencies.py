@@ -184,6 +184,8 @@ class Ours:
 
 
 def compare(rounds, what, ours, others):
+    if rounds == 0:
+        return
     took = {name: [] for name in ("ours", *others)}
     ratios = {name: [] for name in others}
     for number in range(rounds):
