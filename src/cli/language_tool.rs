@@ -186,52 +186,45 @@ struct Choice {
 /// others. Adds to the facts where the tree is, where it came from, and what went wrong before.
 fn had(
     runtime: &str,
+    title: &str,
     only_plan: bool,
     choose: impl Fn(&[Candidate]) -> Outcome<Choice>,
 ) -> Result<Outcome<Answer>> {
-    let mut notes = Vec::new();
+    // Of what was tried in vain the first says enough.
+    let mut first = None::<String>;
     let mut candidates = runtime_tool::candidates(runtime)?;
     loop {
-        let mut choice = match choose(&candidates) {
-            Ok(choice) => choice,
-            Err(notice) => return Ok(Err(with_notes(notice, &notes))),
+        let mut choice = match (choose(&candidates), &first) {
+            (Ok(choice), _) => choice,
+            (Err(notice), None) => return Ok(Err(notice)),
+            (Err(_), Some(reason)) => return Ok(Err(not_had(title, reason))),
         };
         if only_plan {
             return Ok(Ok(Answer::facts(&choice.facts, choice.warnings)));
         }
         match runtime_tool::get(runtime, &choice.version)? {
             Ok(got) => {
-                notes.extend(got.notes);
-                notes.truncate(1);
+                let note = first.or(got.notes.into_iter().next());
                 let facts = &mut choice.facts;
                 facts.set("runtime_path", got.path);
                 facts.set("runtime_origin", got.origin);
-                facts.set("runtime_notes", notes.join("\n"));
+                facts.set("runtime_note", note.unwrap_or_default());
                 return Ok(Ok(Answer::facts(facts, choice.warnings)));
             }
-            // Of what was tried the first says enough.
-            Err(reason) if notes.is_empty() => notes.push(reason),
-            Err(_) => {}
+            Err(reason) => first = first.or(Some(reason)),
         }
-        let before = candidates.len();
         candidates.retain(|one| one.version.to_string() != choice.version);
-        if candidates.len() == before {
-            break;
-        }
     }
-    let notice = Notice::new(format!("Error: Unable to install the runtime ({runtime})."));
-    Ok(Err(with_notes(notice, &notes).gap().line(
-        "Push again. An operator sees what there is with:  slugline runtime list",
-    )))
 }
 
-/// A notice, with what went wrong before it.
-fn with_notes(notice: Notice, notes: &[String]) -> Notice {
-    let add = |notice: Notice, note: &String| notice.line(format!("Before that: {note}"));
-    if notes.is_empty() {
-        return notice;
-    }
-    notes.iter().fold(notice.gap(), add)
+/// There are versions that would do, and none can be had now.
+fn not_had(title: &str, reason: &str) -> Notice {
+    Notice::new(format!("Error: Unable to download {title}."))
+        .gap()
+        .line(reason)
+        .gap()
+        .line("Push again later. An operator can name a mirror, or bring one:")
+        .line("slugline runtime import NAME VERSION PATH")
 }
 
 fn python_answer(question: &Python, app: &Path) -> Result<Outcome<Answer>> {
@@ -248,7 +241,7 @@ fn python_answer(question: &Python, app: &Path) -> Result<Outcome<Answer>> {
                 by: by.clone(),
             });
             let last = (!last.is_empty()).then_some(last.as_str());
-            had("python", *plan, |candidates| {
+            had("python", "Python", *plan, |candidates| {
                 let chosen = python::choose(request.as_ref(), last, candidates, &today())?;
                 Ok(Choice {
                     version: chosen.candidate.version.to_string(),
@@ -291,7 +284,7 @@ fn node_answer(question: &Node, app: &Path) -> Result<Outcome<Answer>> {
     Ok(match question {
         Node::Plan => node::plan(app).map(|plan| Answer::facts(&plan.facts(), plan.warnings)),
         Node::Choose { wide, plan } => match node::plan(app) {
-            Ok(asked) => had("node", *plan, |candidates| {
+            Ok(asked) => had("node", "Node.js", *plan, |candidates| {
                 let request = asked.request.as_ref();
                 let chosen = node::choose(request, candidates, *wide, &today())?;
                 Ok(Choice {

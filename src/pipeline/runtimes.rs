@@ -9,7 +9,10 @@ use anyhow::Result;
 
 use super::Machine;
 use super::obtain::fetch_archive;
-use crate::runtime::{self, Hands, Obtained, OtherStack, PREPARED, Runtimes, Scope};
+use crate::fetch::FetchError;
+use crate::runtime::{
+    self, Hands, NotFetched, Obtained, OtherStack, PREPARED, Runtimes, Scope, host_of,
+};
 use crate::sandbox::{Cancel, Ended, Profile, Rules, Sandbox, Spec, TOOL_DIR, Watch, remove_tree};
 use crate::slug::RuntimeTree;
 use crate::stack::Stack;
@@ -44,7 +47,7 @@ impl RuntimeSupply {
         let fetch = |url: &str, to: &Path| {
             fetch_archive(url, None, to, &self.fetch_from, cancel)
                 .map(drop)
-                .map_err(|error| said_of(url, &error))
+                .map_err(|error| not_fetched(url, &error))
         };
         let run = |dir: &Path, argv: &[String]| prepare(sandbox, stack, dir, argv, cancel);
         call(&Hands {
@@ -55,15 +58,18 @@ impl RuntimeSupply {
     }
 }
 
-/// Why an address was not fetched: our own gate is none of anybody's business.
-fn said_of(url: &str, error: &anyhow::Error) -> String {
-    let said = error.root_cause().to_string();
-    if !said.contains("proxy") {
-        return said;
-    }
-    let after = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let host = after.split('/').next().unwrap_or(after);
-    format!("there is no connection to {host}")
+/// Why an address was not fetched: our own gate, which answers with 502, is none of anybody's business.
+fn not_fetched(url: &str, error: &anyhow::Error) -> NotFetched {
+    let no_connection = || format!("there is no connection to {}", host_of(url));
+    let (reason, answered) = match error.downcast_ref::<FetchError>() {
+        Some(FetchError::Http { source, .. }) => match **source {
+            ureq::Error::StatusCode(502) => (no_connection(), false),
+            ureq::Error::StatusCode(code) => (format!("it answers {code}"), true),
+            _ => (no_connection(), false),
+        },
+        _ => (error.root_cause().to_string(), false),
+    };
+    NotFetched { reason, answered }
 }
 
 /// Gets a version of a runtime, as a build would.

@@ -15,7 +15,12 @@ pub enum Error {
     #[error("{title} {version} is not here, and sources are not asked (runtime_offline)")]
     Offline { title: String, version: String },
     #[error("{what} cannot be reached: {reason}")]
-    Unreachable { what: String, reason: String },
+    Unreachable {
+        what: String,
+        reason: String,
+        /// Whether its place was there and lacks this one alone.
+        answered: bool,
+    },
     #[error("{what} has the digest {got}, and its inventory says {expected}")]
     Digest {
         what: String,
@@ -62,7 +67,9 @@ impl Error {
     /// What a build says where it goes on by another way.
     pub fn note(&self) -> Option<String> {
         match self {
-            Self::Unreachable { what, reason } => Some(format!("Not fetched: {what} ({reason})")),
+            Self::Unreachable { what, reason, .. } => {
+                Some(format!("Not fetched: {what} ({reason})"))
+            }
             _ => None,
         }
     }

@@ -45,17 +45,28 @@ impl Runtimes {
     /// Obtains a source, unless it was tried just now in vain.
     fn reach(&self, source: &Source, work: &Path, hands: &Hands<'_>) -> Result<PathBuf, Error> {
         let (what, place) = (source.shown(), source.place());
-        let before = locked(&self.unreachable).get(&place).cloned();
-        if let Some((since, reason)) = before
-            && since.elapsed() < UNREACHABLE_FOR
-        {
-            return Err(Error::Unreachable { what, reason });
+        // One that its place lacks says nothing of the others there.
+        for (key, answered) in [(&place, false), (&what, true)] {
+            let before = locked(&self.unreachable).get(key).cloned();
+            if let Some((since, reason)) = before
+                && since.elapsed() < UNREACHABLE_FOR
+            {
+                return Err(Error::Unreachable {
+                    what: what.clone(),
+                    reason,
+                    answered,
+                });
+            }
         }
         fs::create_dir(work).map_err(io_error(work))?;
         let reached = obtain::obtain(source, work, &self.choice.mirrors, hands);
-        if let Err(Error::Unreachable { reason, .. }) = &reached {
+        if let Err(Error::Unreachable {
+            reason, answered, ..
+        }) = &reached
+        {
             let failed = (Instant::now(), reason.clone());
-            locked(&self.unreachable).insert(place, failed);
+            let key = if *answered { what } else { place };
+            locked(&self.unreachable).insert(key, failed);
         }
         reached
     }
@@ -137,9 +148,10 @@ impl Runtimes {
             return Ok(());
         };
         if self.choice.offline {
-            return Err(Error::Offline {
-                title: source.shown(),
-                version: String::new(),
+            return Err(Error::Unreachable {
+                what: source.shown(),
+                reason: "sources are not asked: runtime_offline".to_owned(),
+                answered: false,
             });
         }
         let prefix = self.reach(source, &work.join("completion"), hands)?;

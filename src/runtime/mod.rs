@@ -35,6 +35,7 @@ use host::{Found, Identity};
 use known::Known;
 use make::Origin;
 pub use mirror::Mirror;
+pub use obtain::host_of;
 pub use recipe::{Completion, Host, Line, Recipe, Release, Source, parse_releases, write_releases};
 
 /// Where the libraries of a machine's own runtime lie in its tree.
@@ -64,10 +65,18 @@ pub struct Choice {
 /// Runs a command with a directory that it may change; else says why it could not.
 pub type Run<'a> = dyn Fn(&Path, &[String]) -> Result<(), String> + 'a;
 
+/// Why an address was not fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotFetched {
+    pub reason: String,
+    /// Whether its host was there and lacks this address alone.
+    pub answered: bool,
+}
+
 /// What is done for this module by those above it, who know how.
 pub struct Hands<'a> {
     /// Fetches an address into a new file; else says why not.
-    pub fetch: &'a dyn Fn(&str, &Path) -> Result<(), String>,
+    pub fetch: &'a dyn Fn(&str, &Path) -> Result<(), NotFetched>,
     /// Runs a command in a sandbox, in a directory of which `runtime` is a new tree that it may
     /// change; else says why not.
     pub run: &'a Run<'a>,

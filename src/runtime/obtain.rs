@@ -26,27 +26,27 @@ impl Source {
     pub fn shown(&self) -> String {
         match self {
             Self::Url { url, .. } => {
-                let after = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
-                let (host, path) = after.split_once('/').unwrap_or((after, ""));
-                let file = path.rsplit('/').next().unwrap_or(path);
-                format!("{} of {host}", percent_decode_str(file).decode_utf8_lossy())
+                let file = url.rsplit('/').next().unwrap_or(url);
+                let file = percent_decode_str(file).decode_utf8_lossy();
+                format!("{file} of {}", host_of(url))
             }
             Self::Npm { npm, .. } => format!("npm's {npm}"),
         }
     }
-}
 
-impl Source {
     /// What cannot be reached where one of its sources cannot: a host, or a package manager.
     pub(super) fn place(&self) -> String {
         match self {
-            Self::Url { url, .. } => {
-                let after = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
-                after.split('/').next().unwrap_or(after).to_owned()
-            }
+            Self::Url { url, .. } => host_of(url).to_owned(),
             Self::Npm { .. } => "npm".to_owned(),
         }
     }
+}
+
+/// The host of an address.
+pub fn host_of(url: &str) -> &str {
+    let after = url.split_once("://").map_or(url, |(_, rest)| rest);
+    after.split('/').next().unwrap_or(after)
 }
 
 /// Fetches a source into the empty directory `work` and gives the prefix.
@@ -67,9 +67,10 @@ pub fn obtain(
             let from = from.as_deref().unwrap_or(url);
             match from.strip_prefix("file://") {
                 Some(path) => copy(source, Path::new(path), &archive)?,
-                None => (hands.fetch)(from, &archive).map_err(|reason| Error::Unreachable {
+                None => (hands.fetch)(from, &archive).map_err(|failed| Error::Unreachable {
                     what: source.shown(),
-                    reason,
+                    reason: failed.reason,
+                    answered: failed.answered,
                 })?,
             }
             archive
@@ -88,6 +89,8 @@ fn copy(source: &Source, from: &Path, to: &Path) -> Result<(), Error> {
     let unreachable = |error: io::Error| Error::Unreachable {
         what: source.shown(),
         reason: format!("{}: {error}", from.display()),
+        // A mirror has what it has.
+        answered: true,
     };
     let mut file = File::open(from).map_err(unreachable)?;
     let mut copy = File::create_new(to).map_err(io_error(to))?;
@@ -97,9 +100,10 @@ fn copy(source: &Source, from: &Path, to: &Path) -> Result<(), Error> {
 
 /// Has npm fetch a package as it was published; nothing of it is run.
 fn pack(package: &str, work: &Path, stop: &AtomicBool) -> Result<PathBuf, Error> {
-    let unreachable = |reason: String| Error::Unreachable {
+    let unreachable = |reason: String, answered| Error::Unreachable {
         what: format!("npm's {package}"),
         reason,
+        answered,
     };
     let packed = work.join("packed");
     fs::create_dir(&packed).map_err(io_error(&packed))?;
@@ -120,10 +124,11 @@ fn pack(package: &str, work: &Path, stop: &AtomicBool) -> Result<PathBuf, Error>
         .stdout(output)
         .stderr(errors);
     let mut child = command.spawn().map_err(|error| {
-        unreachable(match error.kind() {
+        let reason = match error.kind() {
             io::ErrorKind::NotFound => "npm is not installed on this machine".to_owned(),
             _ => error.to_string(),
-        })
+        };
+        unreachable(reason, false)
     })?;
     let status = loop {
         match child.try_wait() {
@@ -140,12 +145,14 @@ fn pack(package: &str, work: &Path, stop: &AtomicBool) -> Result<PathBuf, Error>
         let said = fs::read(&log).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
         let first = said.lines().find(|line| !line.trim().is_empty());
-        return Err(unreachable(first.unwrap_or("npm failed").to_owned()));
+        let answered = said.contains("E404") || said.contains("ETARGET");
+        let first = first.unwrap_or("npm failed").to_owned();
+        return Err(unreachable(first, answered));
     }
     let mut files = fs::read_dir(&packed).map_err(io_error(&packed))?;
     match files.next() {
         Some(Ok(entry)) => Ok(entry.path()),
-        _ => Err(unreachable("npm has packed nothing".to_owned())),
+        _ => Err(unreachable("npm has packed nothing".to_owned(), true)),
     }
 }
 

@@ -99,7 +99,10 @@ impl Fixture {
     fn with_hands<T>(&self, call: impl FnOnce(&Hands<'_>) -> T) -> T {
         let fetch = |url: &str, _: &Path| {
             self.asked.borrow_mut().push(url.to_owned());
-            Err("there is no network".to_owned())
+            Err(NotFetched {
+                reason: "there is no network".to_owned(),
+                answered: false,
+            })
         };
         call(&Hands {
             fetch: &fetch,
@@ -181,6 +184,24 @@ fn another_archive_than_the_listed_one_is_refused_and_nothing_is_kept() {
     assert!(matches!(error, Error::Digest { .. }), "{error}");
     assert_eq!(runtimes.kept().unwrap(), []);
     assert_eq!(fs::read_dir(fixture.path("kept/new")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_mirror_may_lack_some_and_have_others() {
+    let fixture = Fixture::new();
+    let (archive, gone) = fixture.publish("1.3.0");
+    fs::remove_file(archive).unwrap();
+    let (_, there) = fixture.publish("1.2.3");
+    let runtimes = fixture.runtimes(&[gone, there], fixture.mirror());
+    let error = fixture.get(&runtimes, "1.3.0").unwrap_err();
+    assert!(
+        matches!(error, Error::Unreachable { answered: true, .. }),
+        "{error}"
+    );
+    assert_eq!(
+        fixture.get(&runtimes, "1.2.3").unwrap().kept.version,
+        "1.2.3"
+    );
 }
 
 #[test]

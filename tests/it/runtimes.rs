@@ -184,6 +184,28 @@ fn an_archive_with_another_digest_ends_the_build() {
     assert!(!site.path("runtimes/kept").exists());
 }
 
+/// Though there are versions that would do: a mirror that has none of them.
+#[test]
+fn what_cannot_be_downloaded_is_not_called_unknown() {
+    let site = offline();
+    let (version, mirror) = mirror(&site, |sum| sum);
+    fs::remove_file(site.path("mirror/python.tgz")).unwrap();
+    let settings = [
+        ("SLUGLINE_RUNTIME_OFFLINE", "false"),
+        ("SLUGLINE_RUNTIME_HOST", "false"),
+        ("SLUGLINE_RUNTIME_MIRRORS", mirror.as_str()),
+    ];
+    let app = fixture("python_standard_library");
+    let built = run(&site, &settings, &["build", app.to_str().unwrap()]).failure(1);
+    let said = built.stderr.replace("\n !     ", " ");
+    assert!(said.contains("Error: Unable to download Python."), "{said}");
+    assert!(
+        said.contains("Not fetched: python.tgz of example.org"),
+        "{said}"
+    );
+    assert!(!said.contains("isn't recognised"), "{version}: {said}");
+}
+
 /// An app whose own `bin/compile` asks for Python.
 const ASKING: &str = r#"#!/bin/sh
 set -eu

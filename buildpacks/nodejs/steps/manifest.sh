@@ -27,10 +27,8 @@ choose_node() {
   if [[ $what == plan ]]; then flags=(--plan); fi
   if [[ $(config_var "$env_dir" NODEJS_ALLOW_WIDE_RANGE) == true ]]; then flags+=(--wide); fi
   ask node choose "${flags[@]}"
-  while IFS= read -r line; do
-    if [[ -n $line ]]; then detail "$line"; fi
-  done <<<"$node_details
-${runtime_notes:-}"
+  while IFS= read -r line; do detail "$line"; done <<<"$node_details"
+  if [[ -n ${runtime_note:-} ]]; then detail "$runtime_note"; fi
 }
 
 # Has Node.js in the slug, with its npm and without its headers; sets node_exe, npm_cli and

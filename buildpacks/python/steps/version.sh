@@ -6,7 +6,7 @@
 # Sets python_version, python_minor and runtime_path, where its tree is; told to plan, it only
 # chooses.
 choose_python() {
-  local what=$1 last='' flags=() line
+  local what=$1 last='' flags=()
   if [[ $what == plan ]]; then flags=(--plan); fi
   if [[ -f $cache_dir/python/version ]]; then last=$(<"$cache_dir/python/version"); fi
   ask python choose --wanted="$requested_version" --by="$requested_by" --last="$last" "${flags[@]}"
@@ -14,9 +14,7 @@ choose_python() {
   if [[ -z $requested_version && -z $last ]]; then
     detail "To keep it, write $python_minor in a .python-version file."
   fi
-  while IFS= read -r line; do
-    if [[ -n $line ]]; then detail "$line"; fi
-  done <<<"${runtime_notes:-}"
+  if [[ -n ${runtime_note:-} ]]; then detail "$runtime_note"; fi
 }
 
 # Has Python itself in the slug, beside the environment.
