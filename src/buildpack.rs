@@ -13,6 +13,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::digest::Digest;
 
 pub use builtin::{
@@ -44,6 +46,17 @@ pub enum Reference {
     Directory(PathBuf),
     /// A local tarball.
     Archive(PathBuf),
+}
+
+/// A version of a language runtime that a buildpack can have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    pub version: String,
+    /// The day from which its makers mend nothing more, such as `2026-10-31`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_of_life: Option<String>,
+    /// Where it would come from, in words.
+    pub origin: String,
 }
 
 /// What is wrong with a buildpack or its name.

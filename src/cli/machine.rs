@@ -69,15 +69,18 @@ pub(super) fn settings(
     )?)
 }
 
-/// The settings of the server that has a data directory.
-pub(super) fn settings_of(data: &Path) -> Result<Settings> {
+/// The settings of the server that has a data directory: the file there, then as above.
+pub(super) fn settings_of(
+    data: &Path,
+    arguments: impl IntoIterator<Item = (&'static str, String)>,
+) -> Result<Settings> {
     let path = data.join(settings::FILE_NAME);
     let file = match fs::read_to_string(&path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
     };
-    settings(file.as_deref(), [])
+    settings(file.as_deref(), arguments)
 }
 
 /// The machine that builds run on; `runtimes` is where language runtimes are kept, unless the
@@ -99,7 +102,7 @@ pub(super) fn machine(settings: &Settings, whose: Whose, runtimes: &Path) -> Res
 }
 
 /// The language runtimes of this machine.
-pub(super) fn runtime_supply(settings: &Settings, dir: &Path) -> Result<RuntimeSupply> {
+fn runtime_supply(settings: &Settings, dir: &Path) -> Result<RuntimeSupply> {
     let runtimes = Runtimes::new(
         settings.runtime_dir.as_deref().unwrap_or(dir),
         builtin_runtimes(),

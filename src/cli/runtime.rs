@@ -17,11 +17,12 @@ use super::environment::Environment;
 use super::interrupt::on_interrupt;
 use super::print::{self, Step, print, remark};
 use super::{machine, table};
+use crate::buildpack::Offer;
 use crate::output::human_size;
 use crate::pipeline::{Machine, import_runtime, obtain_runtime};
 use crate::platform::clock;
 use crate::platform::data::RUNTIMES;
-use crate::runtime::{self, Obtained, Offer, Runtimes, Scope, Way};
+use crate::runtime::{self, Obtained, Runtimes, Way};
 use crate::sandbox::{Cancel, own_mounts};
 
 const DAY_HOURS: u64 = 24;
@@ -118,7 +119,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<ExitCode> {
 
 /// The machine as its person sees it, and where its runtimes are kept.
 pub(super) fn own_machine(environment: &Environment) -> Result<(Machine, PathBuf)> {
-    let settings = machine::settings_of(environment.data_dir()?)?;
+    let settings = machine::settings_of(environment.data_dir()?, [])?;
     let dir = environment.data_dir()?.join(RUNTIMES);
     let machine = machine::machine(&settings, machine::Whose::Own, &dir)?;
     Ok((machine, settings.runtime_dir.unwrap_or(dir)))
@@ -137,7 +138,7 @@ fn list(args: &ListArgs, runtimes: &Runtimes) -> Result<()> {
     let mut document = Vec::new();
     let mut text = String::new();
     for name in names {
-        let mut offers = runtimes.offers(name, Scope::default())?;
+        let mut offers = runtimes.offers(name, false, None)?;
         offers.sort_by_key(|offer| std::cmp::Reverse(numbers(&offer.version)));
         if args.json {
             document.extend(offers.iter().map(|offer| {
@@ -206,7 +207,7 @@ fn fetch(args: &FetchArgs, machine: &Machine) -> Result<()> {
 
 /// The newest version that begins with what was named.
 fn whole(runtimes: &Runtimes, name: &str, version: &str) -> Result<String, anyhow::Error> {
-    let mut offers = runtimes.offers(name, Scope::default())?;
+    let mut offers = runtimes.offers(name, false, None)?;
     let fits = |offer: &&Offer| {
         offer.version == version || offer.version.starts_with(&format!("{version}."))
     };

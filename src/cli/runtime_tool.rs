@@ -12,11 +12,12 @@ use super::buildpack_tool::{ToolError, copy_tree, refused, socket};
 use super::environment::Environment;
 use super::print::{print, remark};
 use super::runtime::own_machine;
+use crate::buildpack::Offer;
 use crate::languages::{Candidate, Facts};
 use crate::pipeline::obtain_runtime;
-use crate::runtime::{self, Scope};
+use crate::runtime;
 use crate::sandbox::Cancel;
-use crate::tool::{self, Answer, Offer, Request, Show};
+use crate::tool::{self, Answer, Request, Show};
 
 #[derive(Debug, Subcommand)]
 pub enum RuntimeCommand {
@@ -118,17 +119,7 @@ fn offers(name: &str, here: bool) -> Result<Vec<Offer>> {
         Ok(other) => Err(refused(other).into()),
         Err(tool::Error::NoServer { .. }) => {
             let (machine, _) = own_machine(&Environment::read())?;
-            let scope = Scope {
-                here,
-                ..Scope::default()
-            };
-            let offers = machine.runtimes.runtimes.offers(name, scope)?.into_iter();
-            let offers = offers.map(|offer| Offer {
-                version: offer.version,
-                end_of_life: offer.end_of_life,
-                origin: offer.origin,
-            });
-            Ok(offers.collect())
+            Ok(machine.runtimes.runtimes.offers(name, here, None)?)
         }
         Err(error) => Err(error.into()),
     }

@@ -20,7 +20,7 @@ use crate::drain;
 use crate::failure::explain;
 use crate::http::tls::Certificate;
 use crate::http::{Limits, Server, serve};
-use crate::platform::data::{ADMIN_TOKEN, DataDir, RUNTIMES, SETTINGS};
+use crate::platform::data::{ADMIN_TOKEN, DataDir, RUNTIMES};
 use crate::platform::image::StackLayer;
 use crate::platform::running::Web;
 use crate::platform::settings::{LogFormat, PublicUrl, RouterSettings, Settings};
@@ -123,13 +123,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         .as_deref()
         .map_or_else(|| environment.data_dir(), Ok)?;
     let data = DataDir::open(path)?;
-    let path = data.path().join(SETTINGS);
-    let file = match fs::read_to_string(&path) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).with_context(|| path.display().to_string()),
-    };
-    let settings = machine::settings(file.as_deref(), args.settings())?;
+    let settings = machine::settings_of(data.path(), args.settings())?;
     settings.check_exposure()?;
     let certificate = match settings.tls() {
         Some((chain, key)) => Some(Arc::new(Certificate::open(chain, key)?)),

@@ -9,14 +9,13 @@ use anyhow::Result;
 
 use super::Machine;
 use super::obtain::fetch_archive;
+use crate::buildpack::Offer;
 use crate::fetch::FetchError;
-use crate::runtime::{
-    self, Hands, NotFetched, Obtained, OtherStack, PREPARED, Runtimes, Scope, host_of,
-};
+use crate::runtime::{self, Hands, NotFetched, Obtained, OtherStack, PREPARED, Runtimes, host_of};
 use crate::sandbox::{Cancel, Ended, Profile, Rules, Sandbox, Spec, TOOL_DIR, Watch, remove_tree};
 use crate::slug::RuntimeTree;
 use crate::stack::Stack;
-use crate::tool::{Answer, Offer};
+use crate::tool::Answer;
 
 /// How long a new runtime may be prepared.
 const PREPARE_TIME: Duration = Duration::from_secs(600);
@@ -84,7 +83,7 @@ pub fn obtain_runtime(
 ) -> Result<Obtained, runtime::Error> {
     let supply = &machine.runtimes;
     supply.with_hands(&machine.sandbox, None, cancel, |hands| {
-        supply.runtimes.get(name, version, Scope::default(), hands)
+        supply.runtimes.get(name, version, None, hands)
     })
 }
 
@@ -189,21 +188,17 @@ impl BuildRuntimes {
         }
     }
 
-    /// Calls with what the build's stack is.
-    fn in_scope<T>(&self, here: bool, call: impl FnOnce(Scope<'_>) -> T) -> T {
+    /// Calls with the build's stack, where it is not this machine's own.
+    fn on_stack<T>(&self, call: impl FnOnce(Option<OtherStack<'_>>) -> T) -> T {
         let Some(image) = &self.stack.image else {
-            return call(Scope { here, stack: None });
+            return call(None);
         };
         let ask = |argv: &[String]| self.ask(&image.root, argv);
-        let stack = OtherStack {
+        call(Some(OtherStack {
             name: self.stack.name.as_str(),
             root: &image.root,
             ask: &ask,
-        };
-        call(Scope {
-            here,
-            stack: Some(stack),
-        })
+        }))
     }
 
     /// What a command of the stack prints, if it succeeds.
@@ -227,10 +222,8 @@ impl BuildRuntimes {
             };
         }
         let runtimes = &self.supply.runtimes;
-        match self.in_scope(here, |scope| runtimes.offers(name, scope)) {
-            Ok(offers) => Answer::Runtimes {
-                offers: offers.into_iter().map(offer).collect(),
-            },
+        match self.on_stack(|stack| runtimes.offers(name, here, stack)) {
+            Ok(offers) => Answer::Runtimes { offers },
             Err(error) => refused(error),
         }
     }
@@ -250,14 +243,14 @@ impl BuildRuntimes {
         let pinned = self.pinned.iter().find(|one| one.name == name);
         let image = self.stack.image.as_ref().map(|image| image.root.as_path());
         let obtained = supply.with_hands(&self.sandbox, image, &self.cancel, |hands| {
-            self.in_scope(false, |scope| match pinned {
+            self.on_stack(|stack| match pinned {
                 Some(pinned) => {
                     let digest = pinned.digest;
                     supply
                         .runtimes
-                        .get_tree(name, version, digest, scope, hands)
+                        .get_tree(name, version, digest, stack, hands)
                 }
-                None => supply.runtimes.get(name, version, scope, hands),
+                None => supply.runtimes.get(name, version, stack, hands),
             })
         });
         match obtained {
@@ -315,14 +308,6 @@ pub(super) fn part(obtained: &Obtained, part: &str) -> Option<(PathBuf, PathBuf)
     let is_there = real.is_dir() && real == fs::canonicalize(tree).ok()?.join(part);
     (part.components().all(is_plain) && is_there)
         .then(|| (tree.join(part), inside(obtained).join(part)))
-}
-
-fn offer(offer: runtime::Offer) -> Offer {
-    Offer {
-        version: offer.version,
-        end_of_life: offer.end_of_life,
-        origin: offer.origin,
-    }
 }
 
 fn refused(error: runtime::Error) -> Answer {

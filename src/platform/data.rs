@@ -34,8 +34,6 @@ pub const ADMIN_TOKEN: &str = "admin-token";
 pub const STACKS: &str = "stacks";
 /// The directory of language runtimes.
 pub const RUNTIMES: &str = "runtimes";
-/// The file with the server's options.
-pub const SETTINGS: &str = "slugline.yml";
 
 const DIRECTORIES: [&str; 12] = [
     "repositories",

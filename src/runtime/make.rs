@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::host::Found;
 use super::recipe::{Recipe, Source};
 use super::{
-    Error, Hands, Kept, LIBRARIES, PREPARED, Runtimes, Scope, Way, identity_text, io_error,
+    Error, Hands, Kept, LIBRARIES, OtherStack, PREPARED, Runtimes, Way, identity_text, io_error,
     libraries, locked, obtain, tree,
 };
 
@@ -75,7 +75,7 @@ impl Runtimes {
         &self,
         recipe: &Recipe,
         found: &Found,
-        scope: Scope<'_>,
+        stack: Option<OtherStack<'_>>,
         hands: &Hands<'_>,
     ) -> Result<Kept, Error> {
         let from = Origin {
@@ -83,7 +83,7 @@ impl Runtimes {
             words: found.shown.clone(),
             identity: identity_text(&found.program),
             // On an imported stack the app runs, too: what it needs is there.
-            is_of_machine: scope.stack.is_none(),
+            is_of_machine: stack.is_none(),
         };
         self.take(recipe, &found.version, found.prefix(), from, hands)
     }

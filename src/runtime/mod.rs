@@ -25,6 +25,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use crate::buildpack::Offer;
 use crate::digest::Digest;
 
 use cache::Cache;
@@ -84,16 +85,7 @@ pub struct Hands<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// For which builds a runtime is to be.
-#[derive(Clone, Copy, Default)]
-pub struct Scope<'a> {
-    /// Without what would have to be fetched.
-    pub here: bool,
-    /// The stack, where it is not this machine's own, whose programs may not run there.
-    pub stack: Option<OtherStack<'a>>,
-}
-
-/// An imported stack, which may have runtimes itself.
+/// An imported stack, which may have runtimes itself; this machine's programs may not run there.
 #[derive(Clone, Copy)]
 pub struct OtherStack<'a> {
     pub name: &'a str,
@@ -101,15 +93,6 @@ pub struct OtherStack<'a> {
     pub root: &'a Path,
     /// Runs a command on it, in a sandbox, and gives what it prints, if it succeeds.
     pub ask: &'a dyn Fn(&[String]) -> Option<String>,
-}
-
-/// A version that can be had.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    pub version: String,
-    pub end_of_life: Option<String>,
-    /// Where it would come from, in words.
-    pub origin: String,
 }
 
 /// A runtime that a build has got.
@@ -215,11 +198,17 @@ impl Runtimes {
     }
 
     /// The versions that can be had, each once, the preferred way first: what is here, what sources
-    /// have, what this machine has.
+    /// have unless only what is `here` is asked for, what the stack has: this machine's own, or
+    /// another.
     ///
     /// # Errors
     /// [`Error::Unknown`].
-    pub fn offers(&self, name: &str, scope: Scope<'_>) -> Result<Vec<Offer>, Error> {
+    pub fn offers(
+        &self,
+        name: &str,
+        here: bool,
+        stack: Option<OtherStack<'_>>,
+    ) -> Result<Vec<Offer>, Error> {
         let known = self.known(name)?;
         let (recipe, releases) = (&known.recipe, known.releases(&self.dir)?);
         let mut offers = Vec::<Offer>::new();
@@ -241,7 +230,7 @@ impl Runtimes {
                 add(&kept.version, kept.origin);
             }
         }
-        if !scope.here && !self.choice.offline {
+        if !here && !self.choice.offline {
             for release in releases
                 .iter()
                 .filter(|one| one.arch == std::env::consts::ARCH)
@@ -251,18 +240,18 @@ impl Runtimes {
                 }
             }
         }
-        for found in self.of_host(recipe, scope) {
+        for found in self.of_host(recipe, stack) {
             add(&found.version, found.shown);
         }
         Ok(offers)
     }
 
     /// What the stack that a build is for has itself: this machine, or an imported one.
-    fn of_host(&self, recipe: &Recipe, scope: Scope<'_>) -> Vec<Found> {
+    fn of_host(&self, recipe: &Recipe, stack: Option<OtherStack<'_>>) -> Vec<Found> {
         if self.choice.without_host {
             return Vec::new();
         }
-        let (root, home) = match scope.stack {
+        let (root, home) = match stack {
             Some(stack) => (stack.root, None),
             None => (Path::new("/"), self.home.as_deref()),
         };
@@ -277,7 +266,7 @@ impl Runtimes {
             let version = match known {
                 Some((same, version)) if same == identity => version,
                 _ => {
-                    let version = match scope.stack {
+                    let version = match stack {
                         None => host::version(recipe, &program),
                         Some(stack) => {
                             let argv = [&[inside.clone()][..], &recipe.host.version].concat();
@@ -290,7 +279,7 @@ impl Runtimes {
             };
             let known =
                 |version: &String| recipe.lines.is_empty() || recipe.line(version).is_some();
-            let shown = match scope.stack {
+            let shown = match stack {
                 Some(stack) => format!("{inside} of the stack {}", stack.name),
                 None => format!("this machine's {inside} ({})", self.stack),
             };
@@ -312,7 +301,7 @@ impl Runtimes {
         &self,
         name: &str,
         version: &str,
-        scope: Scope<'_>,
+        stack: Option<OtherStack<'_>>,
         hands: &Hands<'_>,
     ) -> Result<Obtained, Error> {
         let known = self.known(name)?;
@@ -324,12 +313,12 @@ impl Runtimes {
         if version.is_empty() || version.len() > 40 || !version.chars().all(plain) {
             return Err(nowhere());
         }
-        if let Some(obtained) = self.here(recipe, version, scope) {
+        if let Some(obtained) = self.here(recipe, version, stack) {
             return Ok(obtained);
         }
         let _held = self.cache.lock(name, version, hands.stop)?;
         // Another build may have got it meanwhile.
-        if let Some(obtained) = self.here(recipe, version, scope) {
+        if let Some(obtained) = self.here(recipe, version, stack) {
             return Ok(obtained);
         }
         let arch = std::env::consts::ARCH;
@@ -339,10 +328,7 @@ impl Runtimes {
             .find(|one| one.version == version && one.arch == arch);
         let sources = release.map_or(&[][..], |release| &release.sources);
         let (mut notes, mut last) = (Vec::new(), None);
-        for source in sources
-            .iter()
-            .filter(|_| !scope.here && !self.choice.offline)
-        {
+        for source in sources.iter().filter(|_| !self.choice.offline) {
             match self.fetch(recipe, version, source, hands) {
                 Ok(kept) => return Ok(self.obtained(kept, notes)),
                 Err(error @ Error::Unreachable { .. }) => {
@@ -353,11 +339,11 @@ impl Runtimes {
             }
         }
         if let Some(found) = self
-            .of_host(recipe, scope)
+            .of_host(recipe, stack)
             .iter()
             .find(|one| one.version == version)
         {
-            let kept = self.copy(recipe, found, scope, hands)?;
+            let kept = self.copy(recipe, found, stack, hands)?;
             return Ok(self.obtained(kept, notes));
         }
         Err(match last {
@@ -379,7 +365,7 @@ impl Runtimes {
         name: &str,
         version: &str,
         expected: Digest,
-        scope: Scope<'_>,
+        stack: Option<OtherStack<'_>>,
         hands: &Hands<'_>,
     ) -> Result<Obtained, Error> {
         let obtained = match self.cache.find(name, version) {
@@ -388,7 +374,7 @@ impl Runtimes {
                 self.cache.touch(&kept);
                 self.obtained(kept, Vec::new())
             }
-            _ => self.get(name, version, scope, hands)?,
+            _ => self.get(name, version, stack, hands)?,
         };
         if obtained.kept.tree != expected {
             return Err(Error::OtherTree {
@@ -403,10 +389,15 @@ impl Runtimes {
     }
 
     /// What is kept of a version; a copy of the machine's own for as long as that has not changed.
-    fn here(&self, recipe: &Recipe, version: &str, scope: Scope<'_>) -> Option<Obtained> {
+    fn here(
+        &self,
+        recipe: &Recipe,
+        version: &str,
+        stack: Option<OtherStack<'_>>,
+    ) -> Option<Obtained> {
         let kept = self.cache.find(&recipe.name, version)?;
         if kept.way == Way::Host {
-            let mut own = self.of_host(recipe, scope).into_iter();
+            let mut own = self.of_host(recipe, stack).into_iter();
             let same = |found: Found| {
                 found.version == version && identity_text(&found.program) == kept.identity
             };

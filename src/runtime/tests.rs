@@ -112,7 +112,7 @@ impl Fixture {
     }
 
     fn get(&self, runtimes: &Runtimes, version: &str) -> Result<Obtained, Error> {
-        self.with_hands(|hands| runtimes.get("lang", version, Scope::default(), hands))
+        self.with_hands(|hands| runtimes.get("lang", version, None, hands))
     }
 
     fn mirror(&self) -> Choice {
@@ -127,8 +127,8 @@ impl Fixture {
     }
 }
 
-fn versions(runtimes: &Runtimes, scope: Scope<'_>) -> Vec<String> {
-    let offers = runtimes.offers("lang", scope).unwrap();
+fn versions(runtimes: &Runtimes, stack: Option<OtherStack<'_>>) -> Vec<String> {
+    let offers = runtimes.offers("lang", false, stack).unwrap();
     offers.into_iter().map(|offer| offer.version).collect()
 }
 
@@ -137,7 +137,7 @@ fn a_source_comes_by_way_of_its_mirror_and_is_kept() {
     let fixture = Fixture::new();
     let (archive, release) = fixture.publish("1.2.3");
     let runtimes = fixture.runtimes(&[release], fixture.mirror());
-    assert_eq!(versions(&runtimes, Scope::default()), ["1.2.3"]);
+    assert_eq!(versions(&runtimes, None), ["1.2.3"]);
     let obtained = fixture.get(&runtimes, "1.2.3").unwrap();
     assert_eq!(obtained.kept.way, Way::Fetched);
     assert_eq!(obtained.kept.origin, "lang-1.2.3.tgz of lang.example.org");
@@ -149,7 +149,7 @@ fn a_source_comes_by_way_of_its_mirror_and_is_kept() {
     fs::remove_file(archive).unwrap();
     let again = fixture.get(&runtimes, "1.2.3").unwrap();
     assert_eq!(again, obtained);
-    let offer = &runtimes.offers("lang", Scope::default()).unwrap()[0];
+    let offer = &runtimes.offers("lang", false, None).unwrap()[0];
     assert_eq!(offer.end_of_life.as_deref(), Some("2030-01-31"));
 }
 
@@ -158,16 +158,16 @@ fn the_operator_s_list_goes_over_the_buildpack_s_as_soon_as_it_is_there() {
     let fixture = Fixture::new();
     let (_, release) = fixture.publish("1.2.3");
     let runtimes = fixture.runtimes(&[], fixture.mirror());
-    assert_eq!(versions(&runtimes, Scope::default()), Vec::<String>::new());
+    assert_eq!(versions(&runtimes, None), Vec::<String>::new());
     let path = inventory_path(&fixture.path("kept"), "lang");
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, write_releases(&[release])).unwrap();
-    assert_eq!(versions(&runtimes, Scope::default()), ["1.2.3"]);
+    assert_eq!(versions(&runtimes, None), ["1.2.3"]);
     fixture.get(&runtimes, "1.2.3").unwrap();
     fs::write(&path, "no list").unwrap();
     let later = fs::metadata(&path).unwrap().modified().unwrap() + Duration::from_secs(5);
     fs::File::open(&path).unwrap().set_modified(later).unwrap();
-    let error = runtimes.offers("lang", Scope::default()).unwrap_err();
+    let error = runtimes.offers("lang", false, None).unwrap_err();
     assert!(matches!(error, Error::Recipe { .. }), "{error}");
 }
 
@@ -246,7 +246,7 @@ fn what_cannot_be_reached_is_copied_from_this_machine_and_said() {
     // Of a line that nobody knows, and one that is another than it seems.
     fixture.install("0.9.0", "0.9.0");
     let runtimes = fixture.runtimes(&[release], Choice::default());
-    assert_eq!(versions(&runtimes, Scope::default()), ["1.2.3", "1.3.0"]);
+    assert_eq!(versions(&runtimes, None), ["1.2.3", "1.3.0"]);
     let obtained = fixture.get(&runtimes, "1.2.3").unwrap();
     assert_eq!(obtained.kept.way, Way::Host);
     let note = "Not fetched: lang-1.2.3.tgz of lang.example.org (there is no network)";
@@ -262,9 +262,9 @@ fn what_cannot_be_reached_is_copied_from_this_machine_and_said() {
     let after = fixture.get(&runtimes, "1.3.0").unwrap();
     assert_ne!(before.kept.tree, after.kept.tree);
     // The build of before can be repeated no more, and that of now can.
-    let scope = Scope::default();
+    let stack = None;
     let repeat = |digest| {
-        fixture.with_hands(|hands| runtimes.get_tree("lang", "1.3.0", digest, scope, hands))
+        fixture.with_hands(|hands| runtimes.get_tree("lang", "1.3.0", digest, stack, hands))
     };
     assert_eq!(repeat(after.kept.tree).unwrap().kept, after.kept);
     assert!(matches!(
@@ -280,14 +280,12 @@ fn the_machine_s_own_are_not_for_other_stacks_nor_against_the_operator() {
     fixture.install("1.3.0", "1.3.0");
     let runtimes = fixture.runtimes(std::slice::from_ref(&release), Choice::default());
     fixture.get(&runtimes, "1.3.0").unwrap();
-    let stack = Scope {
-        stack: Some(OtherStack {
-            name: "small-1",
-            root: &fixture.path("stack"),
-            ask: &|argv| (argv[0] == "/opt/lang/bin/lang1.2").then(|| "1.2.9\n".to_owned()),
-        }),
-        ..Scope::default()
-    };
+    let root = fixture.path("stack");
+    let stack = Some(OtherStack {
+        name: "small-1",
+        root: &root,
+        ask: &|argv| (argv[0] == "/opt/lang/bin/lang1.2").then(|| "1.2.9\n".to_owned()),
+    });
     assert_eq!(versions(&runtimes, stack), ["1.2.3"]);
     let got = fixture.with_hands(|hands| runtimes.get("lang", "1.3.0", stack, hands));
     assert!(matches!(got, Err(Error::Nowhere { .. })), "{got:?}");
@@ -313,7 +311,7 @@ fn the_machine_s_own_are_not_for_other_stacks_nor_against_the_operator() {
         ..Choice::default()
     };
     let runtimes = fixture.runtimes(&[release], choice);
-    assert_eq!(versions(&runtimes, Scope::default()), Vec::<String>::new());
+    assert_eq!(versions(&runtimes, None), Vec::<String>::new());
     let error = fixture.get(&runtimes, "1.2.3").unwrap_err();
     assert!(matches!(error, Error::Offline { .. }), "{error}");
     let error = fixture.get(&runtimes, "1.3.0").unwrap_err();
@@ -346,7 +344,7 @@ fn an_import_is_what_it_says_and_stays() {
     assert_eq!(imported.kept.version, "1.2.4");
     fs::remove_dir_all(&away).unwrap();
     assert_eq!(fixture.get(&runtimes, "1.2.4").unwrap(), imported);
-    assert_eq!(versions(&runtimes, Scope::default()), ["1.2.4"]);
+    assert_eq!(versions(&runtimes, None), ["1.2.4"]);
     // Nothing is old enough; later it stays for what it is, and a copy goes.
     fixture.install("1.3.0", "1.3.0");
     let copied = fixture.get(&runtimes, "1.3.0").unwrap();
@@ -368,8 +366,8 @@ fn names_and_versions_of_builds_lead_nowhere_else() {
         let got = fixture.get(&runtimes, version);
         assert!(matches!(got, Err(Error::Nowhere { .. })), "{version:?}");
     }
-    let scope = Scope::default();
-    let got = fixture.with_hands(|hands| runtimes.get("../lang", "1.2.3", scope, hands));
+    let stack = None;
+    let got = fixture.with_hands(|hands| runtimes.get("../lang", "1.2.3", stack, hands));
     assert!(matches!(got, Err(Error::Unknown { .. })));
     assert!(!fixture.path("kept").exists());
 }

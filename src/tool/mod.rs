@@ -16,6 +16,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::buildpack::Offer;
 use crate::digest::Digest;
 
 pub use chunks::{Chunks, ChunksReader};
@@ -104,17 +105,6 @@ pub struct Show {
     pub part: String,
     /// The whole path of an empty directory.
     pub over: String,
-}
-
-/// A version of a runtime.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Offer {
-    pub version: String,
-    /// The day from which its makers mend nothing more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_of_life: Option<String>,
-    /// Where it would come from, in words.
-    pub origin: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
