@@ -30,7 +30,7 @@ use begin::{Begun, begin};
 use choose::{Asking, Chosen};
 pub use obtain::fetch_archive;
 pub use packing::Last;
-use packing::{check_size, pack_app};
+use packing::{check_size, keep_stat_cache, pack_app};
 pub use plan::plan;
 use process_types::discover;
 pub use runtimes::{RuntimeSupply, import_runtime, obtain_runtime};
@@ -216,7 +216,7 @@ pub fn build(
     let last = job.last.as_ref();
     let packed = phases.time("pack", || {
         let slugs = last.into_iter().chain(&job.others);
-        pack_app(&place.host, slugs, store, &watch.cancel)
+        pack_app(&place.host, slugs, job.cache, store, &watch.cancel)
     });
     // Whatever the pack was at then.
     check(&watch.cancel)?;
@@ -235,6 +235,10 @@ pub fn build(
     })?;
     if let Some(saved) = new_cache {
         saved.commit().context("keeping the build cache")?;
+    }
+    if let Some(kept) = job.cache {
+        let kept = keep_stat_cache(&packed.stat_cache, kept);
+        kept.context("keeping what is known of the app's files")?;
     }
 
     let record = SlugRecord {

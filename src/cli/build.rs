@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::environment::{self, Environment};
 use super::interrupt::on_interrupt;
+use super::outputs::{beside, put};
 use super::report::exit_code;
 use super::{machine, print};
 use crate::app::{AppRoot, BuildDir, Layout};
@@ -363,7 +364,7 @@ fn deliver(built: &Built, store: &Store, output: &Path) -> Result<PathBuf> {
     fs::write(beside(output, "record.json"), record)
         .with_context(|| output.display().to_string())?;
     make_readable(&new)?;
-    fs::rename(&new, output).with_context(|| output.display().to_string())?;
+    put(&new, output).with_context(|| output.display().to_string())?;
     fs::canonicalize(output).with_context(|| output.display().to_string())
 }
 
@@ -383,14 +384,6 @@ fn make_readable(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o644))
         .with_context(|| path.display().to_string())
-}
-
-/// `slug.tgz` → `slug.tgz.suffix`.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 fn summary(built: &Built, output: &Path) -> Value {

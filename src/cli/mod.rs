@@ -28,6 +28,7 @@ mod language_tool;
 mod logs;
 pub(crate) mod machine;
 mod maintenance;
+mod outputs;
 mod pins;
 mod print;
 mod ps;

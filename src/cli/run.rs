@@ -22,10 +22,11 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::app_choice::AppOption;
-use super::build::{Work, beside, read_config};
+use super::build::{Work, read_config};
 use super::client::Client;
 use super::environment::{self, Environment};
 use super::interrupt::on_interrupt;
+use super::outputs::beside;
 use super::{machine, print};
 use crate::config::ConfigVars;
 use crate::digest::{Digest, Hashing};

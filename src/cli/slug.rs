@@ -86,6 +86,10 @@ pub struct Pack {
     /// Copy what did not change from this slug, whose manifest is beside it. May be repeated.
     #[arg(long, value_name = "FILE")]
     pub last: Vec<PathBuf>,
+    /// Copy without reading it what has not changed since this file was written, as far as inodes and
+    /// times tell; it is written anew, and made where there is none.
+    #[arg(long, value_name = "FILE")]
+    pub stat_cache: Option<PathBuf>,
     /// Compress in less time, a tenth larger.
     #[arg(long)]
     pub fast: bool,

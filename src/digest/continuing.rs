@@ -78,6 +78,20 @@ impl Continuing {
         self.bytes = end;
     }
 
+    /// Whether all that was seen was known.
+    pub fn is_known(&self) -> bool {
+        self.hasher.is_none()
+    }
+
+    /// As [`Continuing::see_known`], for bytes that nobody has at hand, where all before them was known.
+    /// They end with a block of 64 bytes.
+    pub fn skip_known(&mut self, bytes: u64, state: State) {
+        debug_assert!(self.is_known());
+        self.known.state = state;
+        self.bytes += bytes;
+        debug_assert_eq!(block_part(self.bytes), 0);
+    }
+
     /// Where it stands.
     pub fn state(&self) -> State {
         self.hasher.as_ref().map_or(self.known.state, State::of)

@@ -7,17 +7,21 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use super::cut::SPLIT_BYTES;
 use super::plan::{self, Job};
 use super::reuse::Origin;
+use super::stat_cache::{Known, StatCache};
 use super::walk::Skipped;
 use super::work::{Content, Done, Slot, Worker};
 use super::{Error, Options};
-use crate::digest::Continuing;
+use crate::digest::{Continuing, State};
 use crate::slug::{Entry, EntryKind, Member, Span, States, Summary, escape};
 
 /// Slots in addition to one a worker, so that nobody waits for the collector's writes.
@@ -32,7 +36,9 @@ pub struct Written<W> {
     pub members: Vec<Member>,
     pub summary: Summary,
     pub copied_members: u64,
+    pub unread_members: u64,
     pub skipped: Vec<Skipped>,
+    pub stat_cache: StatCache,
 }
 
 /// Writes the slug of a build dir to `out` and gives its entries to `each`.
@@ -43,6 +49,7 @@ pub fn run<W: Write>(
     each: impl FnMut(Entry) -> io::Result<()>,
 ) -> Result<Written<W>, Error> {
     let threads = options.threads.get().min(super::MOST_THREADS);
+    let differs = &AtomicBool::new(false);
     thread::scope(|scope| {
         let (send_job, jobs) = sync_channel(PLANNED_JOBS);
         let (send_slot, slots) = channel();
@@ -55,12 +62,13 @@ pub fn run<W: Write>(
         let queue = Arc::new(Mutex::new((slots, jobs)));
         for _ in 0..threads {
             let (queue, send_done) = (queue.clone(), send_done.clone());
-            scope.spawn(move || work(dir, options, &queue, &send_done));
+            let worker = Worker::new(dir, options, differs);
+            scope.spawn(move || work(worker, &queue, &send_done));
         }
         // Gone with the last worker, which ends the walk.
         drop((queue, send_done));
         // Takes `send_slot`: once it is gone, workers end.
-        let collected = Collector::new(out, each, send_slot).collect(&done);
+        let collected = Collector::new(dir, differs, out, each, send_slot).collect(&done);
         drop(done);
         let skipped = match walk.join() {
             Ok(skipped) => skipped,
@@ -81,13 +89,7 @@ fn walk(dir: &Path, options: &Options<'_>, jobs: &SyncSender<Numbered>) -> Vec<S
     })
 }
 
-fn work(
-    dir: &Path,
-    options: &Options<'_>,
-    queue: &Queue,
-    done: &Sender<(usize, Result<Done, Error>)>,
-) {
-    let mut worker = Worker::new(dir, options.level, options.reusable);
+fn work(mut worker: Worker<'_>, queue: &Queue, done: &Sender<(usize, Result<Done, Error>)>) {
     loop {
         let (slot, (number, job)) = {
             let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,7 +104,10 @@ fn work(
 }
 
 /// Puts members in their order, digests and writes them.
-struct Collector<W, F> {
+struct Collector<'a, W, F> {
+    dir: &'a Path,
+    /// Set where the tar no longer starts as another slug's.
+    differs: &'a AtomicBool,
     out: W,
     slug: Continuing,
     tar: Continuing,
@@ -114,13 +119,17 @@ struct Collector<W, F> {
     same_file: Option<(usize, usize)>,
     members: Vec<Member>,
     copied_members: u64,
+    unread_members: u64,
+    stat_cache: StatCache,
     each: F,
     slots: Sender<Slot>,
 }
 
-impl<W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<W, F> {
-    fn new(out: W, each: F, slots: Sender<Slot>) -> Self {
+impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
+    fn new(dir: &'a Path, differs: &'a AtomicBool, out: W, each: F, slots: Sender<Slot>) -> Self {
         Self {
+            dir,
+            differs,
             out,
             slug: Continuing::default(),
             tar: Continuing::default(),
@@ -129,6 +138,8 @@ impl<W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<W, F> {
             same_file: None,
             members: Vec::new(),
             copied_members: 0,
+            unread_members: 0,
+            stat_cache: StatCache::default(),
             each,
             slots,
         }
@@ -157,41 +168,74 @@ impl<W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<W, F> {
     /// Takes the next member and says whether it was the last.
     fn take(&mut self, done: Done) -> Result<bool, Error> {
         let Done {
-            slot,
+            mut slot,
             digest,
             input,
+            tar_bytes,
+            stats,
             copied,
             content,
+            unread,
         } = done;
         let place = self.members.len();
         self.copied_members += u64::from(copied.is_some());
         let offset = self.slug.seen_bytes();
         self.out.write_all(&slot.gzip).map_err(Error::WriteSlug)?;
-        self.same_start = copied
-            .filter(|from| {
-                from.place == place && (place == 0 || self.same_start == Some(from.slug))
-            })
-            .map(|from| from.slug);
-        if let (Some(from), Some(_)) = (copied, self.same_start) {
-            self.slug.see_known(&slot.gzip, from.states.slug);
-            self.tar.see_known(&slot.tar, from.states.tar);
-        } else {
-            self.slug.see(&slot.gzip);
-            self.tar.see(&slot.tar);
+        let same_start = copied.filter(|from| {
+            from.place == place && (place == 0 || self.same_start == Some(from.slug))
+        });
+        self.same_start = same_start.map(|from| from.slug);
+        if same_start.is_none() {
+            self.differs.store(true, Ordering::Relaxed);
         }
-        if let Content::Piece { number, bytes, .. } = &content {
-            self.piece(*number, &slot.tar[bytes.clone()], copied);
+        let of_file = match &content {
+            Content::Piece { file, number } => Some((
+                file.content_of(*number),
+                self.known_of_file(*number, copied),
+            )),
+            _ => None,
+        };
+        // Workers have read all but what was under way when the first member differed.
+        let skips = unread.is_some() && same_start.is_some() && self.file_skips(of_file.as_ref());
+        if let Some(piece) = unread
+            && !skips
+        {
+            slot.tar.clear();
+            piece.read(self.dir, &mut slot.tar)?;
+        }
+        self.unread_members += u64::from(skips);
+        match same_start {
+            Some(from) => self.slug.see_known(&slot.gzip, from.states.slug),
+            None => self.slug.see(&slot.gzip),
+        }
+        match same_start {
+            Some(from) if skips => self.tar.skip_known(tar_bytes as u64, from.states.tar),
+            Some(from) => self.tar.see_known(&slot.tar, from.states.tar),
+            None => self.tar.see(&slot.tar),
+        }
+        let in_file = of_file.is_some();
+        match of_file {
+            Some((bytes, Some(state))) if skips => {
+                self.file.skip_known(bytes.len() as u64, state);
+            }
+            Some((bytes, Some(state))) => self.file.see_known(&slot.tar[bytes], state),
+            Some((bytes, None)) => self.file.see(&slot.tar[bytes]),
+            None => {}
+        }
+        if let Some(stats) = stats {
+            let tar_bytes = tar_bytes as u64;
+            self.stat_cache.note(stats, Known { input, tar_bytes });
         }
         self.members.push(Member {
             offset,
             size_bytes: slot.gzip.len() as u64,
-            tar_bytes: slot.tar.len() as u64,
+            tar_bytes: tar_bytes as u64,
             digest,
             input,
             states: States {
                 slug: self.slug.state(),
                 tar: self.tar.state(),
-                file: matches!(content, Content::Piece { .. }).then(|| self.file.state()),
+                file: in_file.then(|| self.file.state()),
             },
         });
         let place = place as u64;
@@ -203,7 +247,7 @@ impl<W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<W, F> {
                     self.entry(path, kind, Span(place, place))?;
                 }
             }
-            Content::Piece { file, number, .. } => {
+            Content::Piece { file, number } => {
                 if number + 1 == file.pieces() {
                     file.check()?;
                     let kind = EntryKind::File {
@@ -220,9 +264,9 @@ impl<W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<W, F> {
         Ok(last)
     }
 
-    /// Digests a piece of a large file. A slug that has its first member has its header and so as
-    /// many pieces of the same file, one after the other.
-    fn piece(&mut self, number: u64, bytes: &[u8], copied: Option<Origin>) {
+    /// Where a large file's digest stands after a piece of it, where that is known. A slug that has its
+    /// first member has its header and so as many pieces of the same file, one after the other.
+    fn known_of_file(&mut self, number: u64, copied: Option<Origin>) -> Option<State> {
         if number == 0 {
             self.same_file = copied.map(|from| (from.slug, from.place));
         }
@@ -231,10 +275,15 @@ impl<W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<W, F> {
                 from.slug == slug && from.place as u64 == first as u64 + number
             })
         });
-        match known.and_then(|from| from.states.file) {
-            Some(state) => self.file.see_known(bytes, state),
-            None => self.file.see(bytes),
-        }
+        known.and_then(|from| from.states.file)
+    }
+
+    /// Whether a large file's digest, if there is one, needs nothing of its piece.
+    fn file_skips(&self, of_file: Option<&(Range<usize>, Option<State>)>) -> bool {
+        of_file.is_none_or(|(bytes, state)| {
+            let whole = bytes.len() as u64 == SPLIT_BYTES;
+            whole && state.is_some() && self.file.is_known()
+        })
     }
 
     fn entry(&mut self, path: String, kind: EntryKind, members: Span) -> Result<(), Error> {
@@ -258,7 +307,9 @@ impl<W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<W, F> {
                 diff_id: self.tar.digest(),
             },
             copied_members: self.copied_members,
+            unread_members: self.unread_members,
             skipped: Vec::new(),
+            stat_cache: self.stat_cache,
         })
     }
 }

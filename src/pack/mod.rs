@@ -39,6 +39,7 @@ mod gzip;
 mod plan;
 mod reuse;
 mod source;
+mod stat_cache;
 mod tarball;
 mod verify;
 mod walk;
@@ -58,6 +59,7 @@ pub use entries::Limits;
 pub use error::{Error, Refusal};
 pub use extract::{Extracted, extract, extract_within};
 pub use reuse::Reusable;
+pub use stat_cache::StatCache;
 pub use verify::{manifest_of, manifest_within, verify};
 pub use walk::{Skipped, SkippedKind};
 
@@ -85,6 +87,8 @@ pub struct Options<'a> {
     pub threads: NonZeroUsize,
     /// Slugs whose members are copied where they would come out the same.
     pub reusable: Option<&'a Reusable>,
+    /// What an earlier pack has noted of the same tree: what has not changed since is copied unread.
+    pub stat_cache: Option<&'a StatCache>,
 }
 
 impl Default for Options<'_> {
@@ -97,6 +101,7 @@ impl Default for Options<'_> {
                 .unwrap_or(NonZeroUsize::MIN)
                 .saturating_add(SPARE_THREADS),
             reusable: None,
+            stat_cache: None,
         }
     }
 }
@@ -134,13 +139,17 @@ pub struct Streamed<W, M> {
     pub members: u64,
     /// How many of the members were copied.
     pub copied_members: u64,
+    /// How many of those were copied without reading what is in them.
+    pub unread_members: u64,
     /// What a slug cannot hold, sorted by path.
     pub skipped: Vec<Skipped>,
+    /// For the next pack.
+    pub stat_cache: StatCache,
 }
 
 /// Packs the tree below `dir` into a slug and writes it to `out`; the manifest is kept in memory.
 ///
-/// Each file is read once. What its owner may not read is made readable by `chmod` first, so that
+/// Each file is read once, or not at all where [`Options::stat_cache`] knows it. What its owner may not read is made readable by `chmod` first, so that
 /// a plain user packs what root packs; apart from that the tree stays as it is.
 ///
 /// # Errors
@@ -199,6 +208,8 @@ pub fn pack_streamed<W: Write, M: Write>(
         manifest,
         members: written.members.len() as u64,
         copied_members: written.copied_members,
+        unread_members: written.unread_members,
         skipped: written.skipped,
+        stat_cache: written.stat_cache,
     })
 }

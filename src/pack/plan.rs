@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,15 +10,25 @@ use std::sync::Arc;
 use nix::libc;
 
 use super::cut::{Cutter, SPLIT_BYTES};
-use super::walk::{self, Found, FoundKind, Skipped, Stamp, Walk};
+use super::stat_cache::Stats;
+use super::walk::{self, Found, FoundKind, Inode, Skipped, Stamp, Walk};
 use super::{Error, Limits, tarball};
+use crate::digest::PieceDigest;
 
-/// What one gzip member is made of.
+/// What one gzip member is made of, with the digest of its files' [`Stats`] where they are to be trusted.
 pub enum Job {
     /// Entries; the slug's first has the app's root before them.
-    Group { found: Vec<Found>, first: bool },
+    Group {
+        found: Vec<Found>,
+        first: bool,
+        stats: Option<PieceDigest>,
+    },
     /// A piece of a large file, by its place.
-    Piece { file: Arc<Large>, number: u64 },
+    Piece {
+        file: Arc<Large>,
+        number: u64,
+        stats: Option<PieceDigest>,
+    },
     /// The end of the tar.
     End,
     /// There is no more: the walk went wrong here.
@@ -30,15 +41,27 @@ pub struct Large {
     pub full: PathBuf,
     pub file: File,
     pub stamp: Stamp,
+    pub inode: Inode,
 }
 
 impl Large {
+    /// Where its content is in a piece of the tar that has a piece of it, after its header or alone.
+    pub fn content_of(&self, number: u64) -> Range<usize> {
+        let size_bytes = self.stamp.size_bytes;
+        let start = match number {
+            0 => tarball::header_bytes(&self.path, b"", size_bytes),
+            _ => 0,
+        };
+        let size = (size_bytes - number * SPLIT_BYTES).min(SPLIT_BYTES);
+        start..start + usize::try_from(size).expect("a piece is small")
+    }
+
     /// How many members it takes.
     pub fn pieces(&self) -> u64 {
         self.stamp.size_bytes.div_ceil(SPLIT_BYTES)
     }
 
-    fn open(dir: &Path, path: Vec<u8>, stamp: Stamp) -> Result<Self, Error> {
+    fn open(dir: &Path, path: Vec<u8>, stamp: Stamp, inode: Inode) -> Result<Self, Error> {
         let full = walk::full_path(dir, &path);
         let file = open_readable(&full).map_err(|source| Error::Read {
             path: full.clone(),
@@ -49,6 +72,7 @@ impl Large {
             full,
             file,
             stamp,
+            inode,
         };
         large.check()?;
         Ok(large)
@@ -79,6 +103,7 @@ pub fn plan(dir: &Path, limits: &Limits, mut send: impl FnMut(Job) -> bool) -> V
         found: Vec::new(),
         first: true,
         tar_bytes: 0,
+        stats: Stats::now(),
     };
     let mut walk = match Walk::new(dir, limits) {
         Ok(walk) => walk,
@@ -104,6 +129,7 @@ struct Plan<'a, S> {
     /// Whether no group was sent yet.
     first: bool,
     tar_bytes: u64,
+    stats: Stats,
 }
 
 enum Stop {
@@ -125,20 +151,22 @@ impl<S: FnMut(Job) -> bool> Plan<'_, S> {
         self.cutter.before(b"", root_bytes);
         while let Some(Found { path, kind }) = walk.next()? {
             let tar_bytes = match &kind {
-                FoundKind::File(stamp) => tarball::entry_bytes(&path, b"", stamp.size_bytes),
+                FoundKind::File(stamp, _) => tarball::entry_bytes(&path, b"", stamp.size_bytes),
                 FoundKind::Directory => tarball::entry_bytes(&[&path, &b"/"[..]].concat(), b"", 0),
                 FoundKind::Symlink { target } => tarball::entry_bytes(&path, target, 0),
             };
             self.count(tar_bytes)?;
             match kind {
-                FoundKind::File(stamp) if stamp.size_bytes > SPLIT_BYTES => {
+                FoundKind::File(stamp, inode) if stamp.size_bytes > SPLIT_BYTES => {
                     self.group()?;
                     self.cutter.restart();
-                    let file = Arc::new(Large::open(self.dir, path, stamp)?);
+                    let file = Arc::new(Large::open(self.dir, path, stamp, inode)?);
                     for number in 0..file.pieces() {
+                        let stats = self.stats.of_piece(&file, number);
                         self.send(Job::Piece {
                             file: file.clone(),
                             number,
+                            stats,
                         })?;
                     }
                 }
@@ -162,7 +190,12 @@ impl<S: FnMut(Job) -> bool> Plan<'_, S> {
         if found.is_empty() && !first {
             return Ok(());
         }
-        self.send(Job::Group { found, first })
+        let stats = self.stats.of_group(&found, first);
+        self.send(Job::Group {
+            found,
+            first,
+            stats,
+        })
     }
 
     fn send(&mut self, job: Job) -> Result<(), Stop> {

@@ -10,6 +10,7 @@ use std::io::{self, BufRead};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use super::stat_cache::Known;
 use super::{Level, gzip};
 use crate::digest::{Digest, PieceDigest};
 use crate::slug::{self, FORMAT, Member, Span, States};
@@ -89,21 +90,21 @@ impl Reusable {
     pub(super) fn copy(
         &self,
         place: usize,
-        input: &PieceDigest,
-        tar_bytes: usize,
+        known: Known,
         level: Level,
         out: &mut Vec<u8>,
     ) -> Option<Copied<'_>> {
+        let Known { input, tar_bytes } = known;
         let first = self.slugs.first()?.members.get(place);
         let (number, place) = match first {
-            Some(member) if member.input == *input => (0, place),
-            _ => *self.places.get(input)?,
+            Some(member) if member.input == input => (0, place),
+            _ => *self.places.get(&input)?,
         };
         let slug = &self.slugs[number];
         let member = &slug.members[place];
         // Stored members are a little larger than what they hold.
-        let most = tar_bytes as u64 + tar_bytes as u64 / 64 + 1024;
-        if member.tar_bytes != tar_bytes as u64 || member.size_bytes > most {
+        let most = tar_bytes + tar_bytes / 64 + 1024;
+        if member.tar_bytes != tar_bytes || member.size_bytes > most {
             return None;
         }
         out.resize(usize::try_from(member.size_bytes).ok()?, 0);

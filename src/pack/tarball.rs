@@ -51,16 +51,21 @@ pub fn pad(out: &mut Vec<u8>, size_bytes: u64) {
 
 /// How many bytes an entry takes in all; a directory's path has its `/` at the end.
 pub fn entry_bytes(path: &[u8], target: &[u8], size_bytes: u64) -> u64 {
+    let headers = header_bytes(path, target, size_bytes);
+    headers as u64 + size_bytes.next_multiple_of(BLOCK_BYTES as u64)
+}
+
+/// How many of them come before its content.
+pub fn header_bytes(path: &[u8], target: &[u8], size_bytes: u64) -> usize {
     let records = if PREFIX.len() + path.len() <= NAME_BYTES {
         records(b"", target, size_bytes)
     } else {
         records(&name(path), target, size_bytes)
     };
-    let headers = match records.len() {
+    match records.len() {
         0 => BLOCK_BYTES,
         bytes => 2 * BLOCK_BYTES + bytes.next_multiple_of(BLOCK_BYTES),
-    };
-    headers as u64 + size_bytes.next_multiple_of(BLOCK_BYTES as u64)
+    }
 }
 
 fn entry(

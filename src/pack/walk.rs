@@ -33,7 +33,7 @@ pub struct Found {
 }
 
 pub enum FoundKind {
-    File(Stamp),
+    File(Stamp, Inode),
     Directory,
     Symlink { target: Vec<u8> },
 }
@@ -43,8 +43,28 @@ pub enum FoundKind {
 pub struct Stamp {
     pub size_bytes: u64,
     pub executable: bool,
-    /// Seconds and nanoseconds of its last change.
-    modified: (i64, i64),
+    /// Seconds and nanoseconds of its content's last change, as it says.
+    pub modified: (i64, i64),
+}
+
+/// What a file has been given by the kernel, which nobody can choose.
+#[derive(Debug, Clone, Copy)]
+pub struct Inode {
+    pub number: u64,
+    /// Seconds and nanoseconds of its last change of any kind.
+    pub changed: (i64, i64),
+}
+
+impl Inode {
+    pub fn of(stat: &Stat) -> Self {
+        Self {
+            number: stat.st_ino,
+            changed: (
+                stat.st_ctime,
+                i64::try_from(stat.st_ctime_nsec).unwrap_or_default(),
+            ),
+        }
+    }
 }
 
 impl Stamp {
@@ -219,7 +239,7 @@ impl<'a> Walk<'a> {
                         self.skip(&path, SkippedKind::Capabilities);
                     }
                 }
-                FoundKind::File(stamp)
+                FoundKind::File(stamp, Inode::of(&stat))
             }
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(dir, name, Vec::new()).map_err(error)?;

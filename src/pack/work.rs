@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
@@ -17,9 +18,10 @@ use rustix::io::Errno;
 use super::cut::SPLIT_BYTES;
 use super::gzip::Encoder;
 use super::plan::{Job, Large, open_readable};
-use super::reuse::{Origin, Reusable};
+use super::reuse::{Copied, Origin};
+use super::stat_cache::Known;
 use super::walk::{self, Found, FoundKind, Stamp};
-use super::{Error, Level, tarball};
+use super::{Error, Options, tarball};
 use crate::digest::{Digest, PieceDigest};
 use crate::slug::{EntryKind, escape};
 
@@ -39,19 +41,24 @@ pub struct Done {
     pub digest: PieceDigest,
     /// Of its piece of the tar.
     pub input: PieceDigest,
+    /// Of that piece.
+    pub tar_bytes: usize,
+    /// Of its files' stats, where they are to be trusted.
+    pub stats: Option<PieceDigest>,
     /// Where the member was copied from, if it was.
     pub copied: Option<Origin>,
     pub content: Content,
+    /// What the piece of the tar is made of, where that is not in the slot.
+    pub unread: Option<Piece>,
 }
 
 /// What is in a member.
 pub enum Content {
     Entries(Vec<(String, EntryKind)>),
-    /// A piece of a large file: which bytes of the tar are the file's.
+    /// A piece of a large file.
     Piece {
         file: Arc<Large>,
         number: u64,
-        bytes: Range<usize>,
     },
     /// The end of the tar.
     End,
@@ -60,48 +67,56 @@ pub enum Content {
 /// What does jobs.
 pub struct Worker<'a> {
     dir: &'a Path,
-    reusable: Option<&'a Reusable>,
-    level: Level,
+    options: &'a Options<'a>,
+    /// Set once the tar is another than that of any slug that it is copied from: from there on all of it
+    /// must be read, for its digest.
+    differs: &'a AtomicBool,
     encoder: Encoder,
 }
 
 impl<'a> Worker<'a> {
-    pub fn new(dir: &'a Path, level: Level, reusable: Option<&'a Reusable>) -> Self {
+    pub fn new(dir: &'a Path, options: &'a Options<'a>, differs: &'a AtomicBool) -> Self {
         Self {
             dir,
-            reusable,
-            level,
-            encoder: Encoder::new(level),
+            options,
+            differs,
+            encoder: Encoder::new(options.level),
         }
     }
 
     /// Does the job that makes the member at that place.
     pub fn work(&mut self, place: usize, job: Job, mut slot: Slot) -> Result<Done, Error> {
+        let (piece, stats) = Piece::of(job)?;
+        let cache = self.options.stat_cache;
+        let known = stats.and_then(|stats| cache?.get(&stats));
+        slot.tar.clear();
+        if let Some(known) = known
+            && !self.differs.load(Ordering::Relaxed)
+            && let Some(copied) = self.copy(place, known, &mut slot.gzip)
+            && let Some(content) = piece.content(copied.files)
+        {
+            return Ok(Done {
+                digest: copied.digest,
+                input: known.input,
+                tar_bytes: usize::try_from(known.tar_bytes).expect("a member that was copied"),
+                stats,
+                copied: Some(copied.from),
+                content,
+                slot,
+                unread: Some(piece),
+            });
+        }
         let Slot { tar, gzip } = &mut slot;
-        tar.clear();
-        let part = match job {
-            Job::Group { found, first } => {
-                let contents = self.write(&found, first, tar)?;
-                Part::Group { found, contents }
-            }
-            Job::Piece { file, number } => {
-                let bytes = piece(&file, number, tar)?;
-                Part::Whole(Content::Piece {
-                    file,
-                    number,
-                    bytes,
-                })
-            }
-            Job::End => {
-                tar.extend(tarball::END);
-                Part::Whole(Content::End)
-            }
-            Job::Failed(error) => return Err(error),
+        let contents = piece.read(self.dir, tar)?;
+        let tar_bytes = tar.len();
+        let input = known
+            .filter(|known| known.tar_bytes == tar_bytes as u64)
+            .map_or_else(|| PieceDigest::of(tar), |known| known.input);
+        let made = Known {
+            input,
+            tar_bytes: tar_bytes as u64,
         };
-        let input = PieceDigest::of(tar);
-        let copied = self
-            .reusable
-            .and_then(|slugs| slugs.copy(place, &input, tar.len(), self.level, gzip));
+        let copied = self.copy(place, made, gzip);
         let digest = copied.as_ref().map_or_else(
             || {
                 self.encoder.encode(tar, gzip);
@@ -109,90 +124,125 @@ impl<'a> Worker<'a> {
             },
             |copied| copied.digest,
         );
-        let content = match part {
-            Part::Whole(content) => content,
-            Part::Group { found, contents } => {
-                let carried = copied.as_ref().map_or(&[][..], |copied| copied.files);
-                Content::Entries(entries(found, &contents, tar, carried))
-            }
-        };
+        let carried = copied.as_ref().map_or(&[][..], |copied| copied.files);
+        let content = piece.content(carried).unwrap_or_else(|| {
+            let digests = contents.iter().map(|bytes| Digest::of(&tar[bytes.clone()]));
+            let content = piece.content(&digests.collect::<Vec<_>>());
+            content.expect("a digest for each file")
+        });
         Ok(Done {
             digest,
             input,
+            tar_bytes,
+            stats,
             copied: copied.map(|copied| copied.from),
             content,
             slot,
+            unread: None,
         })
     }
 
-    /// Writes a group's piece of the tar and says where in it the files' contents are.
-    fn write(
-        &self,
-        found: &[Found],
-        first: bool,
-        tar: &mut Vec<u8>,
-    ) -> Result<Vec<Range<usize>>, Error> {
-        if first {
-            tarball::directory(tar, b"");
-        }
-        let mut contents = Vec::new();
-        let mut parent = Parent::of(self.dir);
-        for Found { path, kind } in found {
-            match kind {
-                FoundKind::Directory => tarball::directory(tar, path),
-                FoundKind::Symlink { target } => tarball::symlink(tar, path, target),
-                FoundKind::File(stamp) => {
-                    tarball::file(tar, path, stamp.executable, stamp.size_bytes);
-                    let start = tar.len();
-                    read_whole(&mut parent, path, *stamp, tar)?;
-                    contents.push(start..tar.len());
-                    tarball::pad(tar, stamp.size_bytes);
-                }
-            }
-        }
-        Ok(contents)
+    fn copy(&self, place: usize, known: Known, gzip: &mut Vec<u8>) -> Option<Copied<'a>> {
+        let slugs = self.options.reusable?;
+        slugs.copy(place, known, self.options.level, gzip)
     }
 }
 
-/// A job's piece of the tar, written.
-enum Part {
-    /// Entries, and where the files' contents are.
-    Group {
-        found: Vec<Found>,
-        contents: Vec<Range<usize>>,
-    },
-    Whole(Content),
+/// A member's piece of the tar, to be read.
+pub enum Piece {
+    Group { found: Vec<Found>, first: bool },
+    OfFile { file: Arc<Large>, number: u64 },
+    End,
 }
 
-/// A group's entries; its files have the digests that were carried over with the member, if any.
-fn entries(
-    found: Vec<Found>,
-    contents: &[Range<usize>],
-    tar: &[u8],
-    carried: &[Digest],
-) -> Vec<(String, EntryKind)> {
-    let all = carried.len() == contents.len();
-    let mut contents = contents.iter().enumerate();
-    let mut digest = || match contents.next() {
-        Some((number, _)) if all => carried[number],
-        Some((_, bytes)) => Digest::of(&tar[bytes.clone()]),
-        None => unreachable!("each file has its content"),
-    };
-    let entry = |Found { path, kind }| {
+impl Piece {
+    fn of(job: Job) -> Result<(Self, Option<PieceDigest>), Error> {
+        Ok(match job {
+            Job::Group {
+                found,
+                first,
+                stats,
+            } => (Self::Group { found, first }, stats),
+            Job::Piece {
+                file,
+                number,
+                stats,
+            } => (Self::OfFile { file, number }, stats),
+            Job::End => (Self::End, None),
+            Job::Failed(error) => return Err(error),
+        })
+    }
+
+    /// Appends it to `tar`, and says where in it the contents of a group's files are.
+    pub fn read(&self, dir: &Path, tar: &mut Vec<u8>) -> Result<Vec<Range<usize>>, Error> {
+        match self {
+            Self::Group { found, first } => return read_group(dir, found, *first, tar),
+            Self::OfFile { file, number } => read_piece(file, *number, tar)?,
+            Self::End => tar.extend(tarball::END),
+        }
+        Ok(Vec::new())
+    }
+
+    /// What is in its member, with the digests of a group's files; none where those are too many or few.
+    fn content(&self, digests: &[Digest]) -> Option<Content> {
+        Some(match self {
+            Self::Group { found, .. } => Content::Entries(entries(found, digests)?),
+            Self::OfFile { file, number } => Content::Piece {
+                file: file.clone(),
+                number: *number,
+            },
+            Self::End => Content::End,
+        })
+    }
+}
+
+/// A group's entries, with the digests of its files.
+fn entries(found: &[Found], digests: &[Digest]) -> Option<Vec<(String, EntryKind)>> {
+    let mut digests = digests.iter();
+    let entry = |Found { path, kind }: &Found| {
         let kind = match kind {
             FoundKind::Directory => EntryKind::Directory,
             FoundKind::Symlink { target } => EntryKind::Symlink {
-                target: escape(&target),
+                target: escape(target),
             },
-            FoundKind::File(stamp) => EntryKind::File {
+            FoundKind::File(stamp, _) => EntryKind::File {
                 executable: stamp.executable,
                 size_bytes: stamp.size_bytes,
-                digest: digest(),
+                digest: *digests.next()?,
             },
         };
-        (escape(&path), kind)
+        Some((escape(path), kind))
     };
-    found.into_iter().map(entry).collect()
+    let entries = found.iter().map(entry).collect::<Option<_>>()?;
+    digests.next().is_none().then_some(entries)
+}
+
+/// Appends a group and says where in the tar the files' contents are.
+fn read_group(
+    dir: &Path,
+    found: &[Found],
+    first: bool,
+    tar: &mut Vec<u8>,
+) -> Result<Vec<Range<usize>>, Error> {
+    if first {
+        tarball::directory(tar, b"");
+    }
+    let mut contents = Vec::new();
+    let mut parent = Parent::of(dir);
+    for Found { path, kind } in found {
+        match kind {
+            FoundKind::Directory => tarball::directory(tar, path),
+            FoundKind::Symlink { target } => tarball::symlink(tar, path, target),
+            FoundKind::File(stamp, _) => {
+                tarball::file(tar, path, stamp.executable, stamp.size_bytes);
+                let start = tar.len();
+                read_whole(&mut parent, path, *stamp, tar)?;
+                contents.push(start..tar.len());
+                tarball::pad(tar, stamp.size_bytes);
+            }
+        }
+    }
+    Ok(contents)
 }
 
 /// Opens files by the directory that they are in, which the kernel then need not look up for each.
@@ -270,8 +320,8 @@ fn read_whole(
     }
 }
 
-/// Appends a piece of a large file and says where in the tar its content is.
-fn piece(file: &Large, number: u64, tar: &mut Vec<u8>) -> Result<Range<usize>, Error> {
+/// Appends a piece of a large file.
+fn read_piece(file: &Large, number: u64, tar: &mut Vec<u8>) -> Result<(), Error> {
     let Stamp {
         size_bytes,
         executable,
@@ -280,32 +330,31 @@ fn piece(file: &Large, number: u64, tar: &mut Vec<u8>) -> Result<Range<usize>, E
     if number == 0 {
         tarball::file(tar, &file.path, executable, size_bytes);
     }
-    let start = tar.len();
+    let bytes = file.content_of(number);
+    debug_assert_eq!(tar.len(), bytes.start);
+    tar.resize(bytes.end, 0);
     let offset = number * SPLIT_BYTES;
-    let size = (size_bytes - offset).min(SPLIT_BYTES);
-    tar.resize(start + usize::try_from(size).expect("a piece is small"), 0);
-    file.file
-        .read_exact_at(&mut tar[start..], offset)
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => Error::Changed {
-                path: file.full.clone(),
-            },
-            _ => Error::Read {
-                path: file.full.clone(),
-                source,
-            },
-        })?;
-    let bytes = start..tar.len();
+    let read = file.file.read_exact_at(&mut tar[bytes], offset);
+    read.map_err(|source| match source.kind() {
+        io::ErrorKind::UnexpectedEof => Error::Changed {
+            path: file.full.clone(),
+        },
+        _ => Error::Read {
+            path: file.full.clone(),
+            source,
+        },
+    })?;
     if number + 1 == file.pieces() {
         tarball::pad(tar, size_bytes);
     }
-    Ok(bytes)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use super::super::walk::Inode;
     use super::*;
 
     /// Packs a group of one file, which is changed after the walk has found it.
@@ -314,17 +363,19 @@ mod tests {
         let file = dir.path().join("lib/web");
         fs::create_dir(dir.path().join("lib")).unwrap();
         fs::write(&file, "web").unwrap();
-        let stamp = Stamp::of(&rustix::fs::stat(&file).unwrap()).unwrap();
+        let stat = rustix::fs::stat(&file).unwrap();
         change(&file);
         let found = vec![Found {
             path: b"lib/web".to_vec(),
-            kind: FoundKind::File(stamp),
+            kind: FoundKind::File(Stamp::of(&stat).unwrap(), Inode::of(&stat)),
         }];
         let job = Job::Group {
             found,
             first: false,
+            stats: None,
         };
-        Worker::new(dir.path(), Level::Small, None).work(0, job, Slot::default())
+        let (options, differs) = (Options::default(), AtomicBool::new(false));
+        Worker::new(dir.path(), &options, &differs).work(0, job, Slot::default())
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! The built app's slug: packed into the store, within its limits.
 
 use std::fs::File;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use tempfile::NamedTempFile;
 
 use super::{Error, Limits};
 use crate::digest::Digest;
 use crate::output::{Output, human_size};
-use crate::pack::{self, Reusable, Streamed};
+use crate::pack::{self, Reusable, StatCache, Streamed};
 use crate::sandbox::Cancel;
 use crate::slug::{self, Share, Sizes};
 use crate::store::{BlobWriter, Store, Verified};
@@ -46,10 +47,15 @@ impl Write for Stoppable {
     }
 }
 
-/// Packs the tree of an app; nothing is in the store yet. Members are copied from `slugs`.
+/// What is kept beside an app's build cache: which of its files the next pack need not read.
+const STAT_CACHE: &str = "stat-cache.json";
+
+/// Packs the tree of an app; nothing is in the store yet. Members are copied from `slugs`; what is known
+/// of the app's files is in the directory `kept`.
 pub(super) fn pack_app<'a>(
     app: &Path,
     slugs: impl Iterator<Item = &'a Last>,
+    kept: Option<&Path>,
     store: &Store,
     cancel: &Cancel,
 ) -> Result<Packed> {
@@ -60,14 +66,29 @@ pub(super) fn pack_app<'a>(
             tracing::debug!(%error, ?slug, "a slug is not reused");
         }
     }
+    let noted = kept.and_then(|kept| File::open(kept.join(STAT_CACHE)).ok());
+    // As without it: all is read then.
+    let stat_cache = noted.and_then(|noted| StatCache::read(noted).ok());
     let options = pack::Options {
         reusable: Some(&reusable),
+        stat_cache: stat_cache.as_ref(),
         ..pack::Options::default()
     };
     let (blob, manifest) = (store.writer()?, store.writer()?);
     let cancel = cancel.clone();
     let slug = Stoppable { blob, cancel };
     Ok(pack::pack_streamed(app, slug, manifest, &options)?)
+}
+
+/// Keeps what is known of the app's files for the next pack.
+///
+/// # Errors
+/// The platform's: a file could not be written.
+pub(super) fn keep_stat_cache(stat_cache: &StatCache, kept: &Path) -> io::Result<()> {
+    let mut new = NamedTempFile::new_in(kept)?;
+    stat_cache.write(BufWriter::new(&mut new))?;
+    new.persist(kept.join(STAT_CACHE))?;
+    Ok(())
 }
 
 fn add(slug: &Last, reusable: &mut Reusable) -> io::Result<()> {

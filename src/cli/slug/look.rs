@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::super::build::beside;
+use super::super::outputs::beside;
 use super::super::print;
 use super::{SlugError, buffered, open};
 use crate::output::human_size;

@@ -1,17 +1,17 @@
 //! Slugs made from directories and from other slugs.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, BufWriter};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::super::build::beside;
+use super::super::outputs::{beside, put};
 use super::super::print;
 use super::{Pack, SlugError, buffered, open};
 use crate::digest::{Digest, Hashing};
 use crate::output::human_size;
-use crate::pack::{self, Level, Options, Patched, Reusable};
+use crate::pack::{self, Level, Options, Patched, Reusable, StatCache};
 
 /// By way of other names, so that the last slug may be replaced by the new one.
 pub(super) fn pack(args: &Pack) -> Result<()> {
@@ -21,11 +21,13 @@ pub(super) fn pack(args: &Pack) -> Result<()> {
         let added = reusable.add(manifest, open(file)?);
         added.with_context(|| file.display().to_string())?;
     }
+    let stat_cache = args.stat_cache.as_deref().and_then(read_stat_cache);
     let defaults = Options::default();
     let options = Options {
         level: if args.fast { Level::Fast } else { Level::Small },
         threads: args.threads.unwrap_or(defaults.threads),
         reusable: Some(&reusable),
+        stat_cache: stat_cache.as_ref(),
         ..defaults
     };
     let paths = [args.output.clone(), beside(&args.output, "manifest.json")];
@@ -35,13 +37,34 @@ pub(super) fn pack(args: &Pack) -> Result<()> {
         print::remark(&format!("Left out of the slug: {skipped}"));
     }
     for (new, path) in new.iter().zip(&paths) {
-        fs::rename(new, path).with_context(|| path.display().to_string())?;
+        put(new, path).with_context(|| path.display().to_string())?;
+    }
+    if let Some(path) = &args.stat_cache {
+        let new = beside(path, "new");
+        let written = packed.stat_cache.write(BufWriter::new(create(&new)?));
+        let kept = written.and_then(|()| put(&new, path));
+        kept.with_context(|| path.display().to_string())?;
     }
     Ok(print::print(format!(
         "{}  {}\n",
         packed.summary.digest,
         args.output.display()
     ))?)
+}
+
+/// Nothing is known where there is none, and none of use where it cannot be read.
+fn read_stat_cache(path: &Path) -> Option<StatCache> {
+    match File::open(path).and_then(StatCache::read) {
+        Ok(known) => Some(known),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            print::remark(&format!(
+                "{} is not used: {error}; all files are read.",
+                path.display()
+            ));
+            None
+        }
+    }
 }
 
 fn create(path: &Path) -> Result<File> {
@@ -79,7 +102,7 @@ pub(super) fn patch(from: &Path, delta: &Path, output: &Path) -> Result<()> {
     let mut slug = patched(from, delta)?;
     let new = beside(output, "new");
     io::copy(&mut slug, &mut create(&new)?).with_context(|| new.display().to_string())?;
-    fs::rename(&new, output).with_context(|| output.display().to_string())?;
+    put(&new, output).with_context(|| output.display().to_string())?;
     Ok(print::print(format!(
         "{}  {}\n",
         slug.head().to,

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::super::build::{self, Work, beside};
+use super::super::build::{self, Work};
+use super::super::outputs::beside;
 use super::super::print;
 use super::{SlugError, buffered};
 use crate::pack;

@@ -1,11 +1,13 @@
 //! Slugs packed with the last one at hand: the same bytes as from scratch, most of them copied.
 
-use std::fs::File;
+use std::fs::{File, FileTimes};
 use std::io::Write;
+use std::thread;
+use std::time::Duration;
 
 use super::golden::megabytes;
 use super::*;
-use crate::pack::{Level, Options, Reusable, Streamed, pack_streamed};
+use crate::pack::{Level, Options, Reusable, StatCache, Streamed, pack_streamed};
 
 type Written = Streamed<Vec<u8>, Vec<u8>>;
 
@@ -177,4 +179,123 @@ fn digests_continue_whatever_has_changed() {
     assert_eq!(compressed(&before, &changed("a", &zeros()[..2 << 20])), 1);
     let before = pack_after(&changed("0", b"first"), Level::Small, None);
     assert_eq!(compressed(&before, &tree), 1);
+}
+
+/// A tree on the disk that has been as it is for long enough, and its slug.
+fn settled(tree: &Tree) -> (tempfile::TempDir, Written) {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path(), tree);
+    thread::sleep(Duration::from_millis(3100));
+    let first = pack_streamed(dir.path(), Vec::new(), Vec::new(), &Options::default()).unwrap();
+    (dir, first)
+}
+
+/// Packs after `before` with what that has noted; says how many members were not read. The slug is the
+/// same as from scratch.
+fn unread(dir: &Path, before: &Written, slugs: &Reusable) -> u64 {
+    let mut noted = Vec::new();
+    before.stat_cache.write(&mut noted).unwrap();
+    let noted = StatCache::read(&noted[..]).unwrap();
+    assert_eq!(noted, before.stat_cache);
+    let options = Options {
+        reusable: Some(slugs),
+        stat_cache: Some(&noted),
+        ..Options::default()
+    };
+    let after = pack_streamed(dir, Vec::new(), Vec::new(), &options).unwrap();
+    let scratch = pack_streamed(dir, Vec::new(), Vec::new(), &Options::default()).unwrap();
+    assert_eq!(after.summary, scratch.summary);
+    assert_eq!(after.out, scratch.out);
+    assert_eq!(after.manifest_out, scratch.manifest_out);
+    assert_eq!(after.stat_cache, scratch.stat_cache);
+    after.unread_members
+}
+
+#[test]
+fn what_has_not_changed_is_not_read() {
+    let tree = megabytes();
+    let (dir, before) = settled(&tree);
+    let (dir, slugs) = (dir.path(), last(&before));
+    let unread = || unread(dir, &before, &slugs);
+    // All but the last pieces of three large files, which are no whole ones, and the end.
+    let all = before.members - 4;
+    assert_eq!(unread(), all);
+    // The same content, written again: its member is read, and those after it are not.
+    let path = dir.join("lib/3/module-80");
+    let content = fs::read(&path).unwrap();
+    fs::write(&path, &content).unwrap();
+    assert_eq!(unread(), all - 1);
+    // Another content of the same size, which says that it is as old as before.
+    let times = FileTimes::new().set_modified(fs::metadata(&path).unwrap().modified().unwrap());
+    let mut other = content.clone();
+    other[0] ^= 1;
+    fs::write(&path, &other).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_times(times).unwrap();
+    let after_change = unread();
+    assert!((1..all - 1).contains(&after_change), "{after_change}");
+    // Others whose own content is what it was, and which are elsewhere.
+    fs::write(&path, &content).unwrap();
+    let (one, two) = (dir.join("lib/3/module-85"), dir.join("lib/3/module-86"));
+    let aside = dir.join("aside");
+    for (from, to) in [(&one, &aside), (&two, &one), (&aside, &two)] {
+        fs::rename(from, to).unwrap();
+    }
+    let after_exchange = unread();
+    assert!((1..all - 1).contains(&after_exchange), "{after_exchange}");
+}
+
+#[test]
+fn pieces_of_large_files_are_not_read() {
+    let large = noise(5_500_000);
+    let tree = Tree::from([
+        file("a", 0o644, "small"),
+        file("b", 0o644, &large),
+        file("c", 0o644, &large[..2 << 20]),
+    ]);
+    let (dir, before) = settled(&tree);
+    let (dir, slugs) = (dir.path(), last(&before));
+    let unread = || unread(dir, &before, &slugs);
+    assert_eq!(unread(), 1 + 5 + 2);
+    // What is after a change is read, for the digest of the tar.
+    for at in [0, 3 << 20, 5_499_999] {
+        let mut content = large.clone();
+        content[at] ^= 1;
+        fs::write(dir.join("b"), &content).unwrap();
+        assert_eq!(unread(), 1, "{at}");
+    }
+    fs::write(dir.join("b"), &large).unwrap();
+    assert_eq!(unread(), 1 + 2);
+    // What is executable now has another header.
+    fs::set_permissions(dir.join("c"), Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(unread(), 1);
+    fs::write(dir.join("0"), "a new start").unwrap();
+    assert_eq!(unread(), 0);
+}
+
+#[test]
+fn a_damaged_slug_is_read_again() {
+    let (dir, before) = settled(&Tree::from([
+        file("large", 0o644, noise(3_500_000)),
+        file("small", 0o644, "small"),
+    ]));
+    for at in [before.out.len() / 3, before.out.len() - 80] {
+        let mut damaged = before.out.clone();
+        damaged[at] ^= 1;
+        let damaged = reusable(&before.manifest_out, &damaged).unwrap();
+        assert!(unread(dir.path(), &before, &damaged) < before.members - 2);
+    }
+    assert_eq!(unread(dir.path(), &before, &Reusable::default()), 0);
+}
+
+#[test]
+fn what_has_changed_just_now_is_not_trusted() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a"), "new").unwrap();
+    let before = pack_streamed(dir.path(), Vec::new(), Vec::new(), &Options::default()).unwrap();
+    assert_eq!(before.stat_cache, StatCache::default());
+    assert_eq!(unread(dir.path(), &before, &last(&before)), 0);
+    for text in ["", "{}", "{\"format\":0,\"members\":[]}", "[1]"] {
+        assert!(StatCache::read(text.as_bytes()).is_err());
+    }
 }

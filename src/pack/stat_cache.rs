@@ -1,0 +1,180 @@
+//! What is known of a tree's files without reading them.
+//!
+//! A pack notes for each run of entries that makes a member what the kernel says of its files, and the
+//! digest of the member's input. A later pack that finds the same copies the member unread, as git's
+//! index spares it the files of a work tree: a file with the same inode, size and times has the content
+//! that it had. The time of its last change is the kernel's own and goes on with each write, rename or
+//! new time of modification; nobody but the machine's clock can turn it back. What has changed within
+//! the last [`SETTLED`] is not noted, since the clock may not have ticked between two changes. Not seen
+//! is what a program that still runs writes to memory that it has mapped, until the kernel takes it.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, Read, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::Large;
+use super::walk::{Found, FoundKind, Inode, Stamp};
+use crate::digest::{PieceDigest, PieceHasher};
+
+/// How long a file must have been as it is before a pack. File systems note times in steps of some
+/// milliseconds, one or two in steps of two seconds.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// Digests of members' inputs, by the digests of what the kernel says of their files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StatCache(HashMap<PieceDigest, Known>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    /// Of the member's piece of the tar.
+    pub input: PieceDigest,
+    /// Of that piece.
+    pub tar_bytes: u64,
+}
+
+/// One member, as a file has it.
+#[derive(Serialize, Deserialize)]
+struct Noted {
+    stats: PieceDigest,
+    input: PieceDigest,
+    tar_bytes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Form {
+    format: u32,
+    members: Vec<Noted>,
+}
+
+/// Of the file. Another one is as good as none.
+const FORMAT: u32 = 1;
+
+impl StatCache {
+    /// Reads what [`StatCache::write`] has written.
+    ///
+    /// # Errors
+    /// It cannot be read, or is something else: nothing is known then, and all is read.
+    pub fn read(from: impl Read) -> io::Result<Self> {
+        let form: Form = serde_json::from_reader(BufReader::new(from))?;
+        if form.format != FORMAT {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let known = |noted: Noted| {
+            let Noted {
+                stats,
+                input,
+                tar_bytes,
+            } = noted;
+            (stats, Known { input, tar_bytes })
+        };
+        Ok(Self(form.members.into_iter().map(known).collect()))
+    }
+
+    /// Writes it as JSON, some kilobytes for each 100 MB of a tree.
+    ///
+    /// # Errors
+    /// `to` takes no more.
+    pub fn write(&self, to: impl Write) -> io::Result<()> {
+        let noted = |(stats, known): (&PieceDigest, &Known)| Noted {
+            stats: *stats,
+            input: known.input,
+            tar_bytes: known.tar_bytes,
+        };
+        let mut members = self.0.iter().map(noted).collect::<Vec<_>>();
+        members.sort_unstable_by_key(|noted| noted.stats);
+        let format = FORMAT;
+        Ok(serde_json::to_writer(to, &Form { format, members })?)
+    }
+
+    pub(super) fn get(&self, stats: &PieceDigest) -> Option<Known> {
+        self.0.get(stats).copied()
+    }
+
+    pub(super) fn note(&mut self, stats: PieceDigest, known: Known) {
+        self.0.insert(stats, known);
+    }
+}
+
+/// Digests what the kernel says of files; makes none of those that have changed just now.
+pub(super) struct Stats {
+    /// The time that a change must be before, in seconds and nanoseconds.
+    settled: (i64, i64),
+    hasher: PieceHasher,
+}
+
+impl Stats {
+    /// For a pack that begins now.
+    pub fn now() -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "files have times of the machine's clock"
+        )]
+        let settled = SystemTime::now() - SETTLED;
+        // Before the epoch nothing is settled.
+        let settled = settled.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            settled: (
+                i64::try_from(settled.as_secs()).unwrap_or(i64::MAX),
+                settled.subsec_nanos().into(),
+            ),
+            hasher: PieceHasher::default(),
+        }
+    }
+
+    /// Of a group.
+    pub fn of_group(&mut self, found: &[Found], first: bool) -> Option<PieceDigest> {
+        let mut settled = true;
+        self.hasher.see(&[b'g', first.into()]);
+        for Found { path, kind } in found {
+            match kind {
+                FoundKind::Directory => self.text(b'd', path),
+                FoundKind::Symlink { target } => {
+                    self.text(b'l', path);
+                    self.text(b't', target);
+                }
+                FoundKind::File(stamp, inode) => {
+                    self.text(b'f', path);
+                    settled &= self.file(*stamp, *inode);
+                }
+            }
+        }
+        // Taken in any case: what comes next starts anew.
+        Some(self.hasher.take()).filter(|_| settled)
+    }
+
+    /// Of a piece of a large file.
+    pub fn of_piece(&mut self, file: &Large, number: u64) -> Option<PieceDigest> {
+        self.hasher.see(b"p");
+        self.hasher.see(&number.to_le_bytes());
+        self.text(b'f', &file.path);
+        let settled = self.file(file.stamp, file.inode);
+        Some(self.hasher.take()).filter(|_| settled)
+    }
+
+    fn text(&mut self, kind: u8, text: &[u8]) {
+        self.hasher.see(&[kind]);
+        self.hasher.see(&(text.len() as u64).to_le_bytes());
+        self.hasher.see(text);
+    }
+
+    /// Says whether the file has been as it is for long enough. Not of its device, whose number is
+    /// another each time that an overlay is mounted.
+    fn file(&mut self, stamp: Stamp, inode: Inode) -> bool {
+        let Stamp {
+            size_bytes,
+            executable,
+            modified,
+        } = stamp;
+        let Inode { number, changed } = inode;
+        self.hasher.see(&[executable.into()]);
+        for part in [size_bytes, number] {
+            self.hasher.see(&part.to_le_bytes());
+        }
+        for part in [modified.0, modified.1, changed.0, changed.1] {
+            self.hasher.see(&part.to_le_bytes());
+        }
+        changed < self.settled
+    }
+}
