@@ -79,7 +79,7 @@ impl Continuing {
     }
 
     /// Whether all that was seen was known.
-    pub fn is_known(&self) -> bool {
+    fn is_known(&self) -> bool {
         self.hasher.is_none()
     }
 

@@ -60,11 +60,6 @@ impl<R: Read> Archive<R> {
         }
     }
 
-    /// What the tar is read from.
-    pub fn inner(&self) -> &R {
-        &self.tar
-    }
-
     /// What the tar is read from; all of it has been read once [`Archive::next`] gave `None`.
     pub fn into_inner(self) -> R {
         self.tar

@@ -7,21 +7,19 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::cut::SPLIT_BYTES;
-use super::plan::{self, Job};
-use super::reuse::Origin;
+use super::plan::{self, Job, Large};
+use super::reuse::{LargeFile, Origin};
 use super::stat_cache::{Known, StatCache};
 use super::walk::Skipped;
-use super::work::{Content, Done, Slot, Worker};
+use super::work::{Content, Done, Slot, Worker, read_piece};
 use super::{Error, Options};
-use crate::digest::{Continuing, State};
+use crate::digest::{Continuing, PieceDigest, PieceHasher};
 use crate::slug::{Entry, EntryKind, Member, Span, States, Summary, escape};
 
 /// Slots in addition to one a worker, so that nobody waits for the collector's writes.
@@ -113,10 +111,8 @@ struct Collector<'a, W, F> {
     tar: Continuing,
     /// The slug that starts with the same members, as far as one does.
     same_start: Option<usize>,
-    /// Digests the large file whose pieces come now.
-    file: Continuing,
-    /// The slug that has that file's first pieces too, and the place of its first there.
-    same_file: Option<(usize, usize)>,
+    /// Of the large file whose pieces come now.
+    file: FileDigest,
     members: Vec<Member>,
     copied_members: u64,
     unread_members: u64,
@@ -134,8 +130,7 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
             slug: Continuing::default(),
             tar: Continuing::default(),
             same_start: None,
-            file: Continuing::default(),
-            same_file: None,
+            file: FileDigest::default(),
             members: Vec::new(),
             copied_members: 0,
             unread_members: 0,
@@ -174,6 +169,7 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
             tar_bytes,
             stats,
             copied,
+            large,
             content,
             unread,
         } = done;
@@ -188,22 +184,15 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
         if same_start.is_none() {
             self.differs.store(true, Ordering::Relaxed);
         }
-        let of_file = match &content {
-            Content::Piece { file, number } => Some((
-                file.content_of(*number),
-                self.known_of_file(*number, copied),
-            )),
-            _ => None,
-        };
         // Workers have read all but what was under way when the first member differed.
-        let skips = unread.is_some() && same_start.is_some() && self.file_skips(of_file.as_ref());
+        let skips = unread.is_some() && same_start.is_some();
+        self.unread_members += u64::from(skips);
         if let Some(piece) = unread
             && !skips
         {
             slot.tar.clear();
             piece.read(self.dir, &mut slot.tar)?;
         }
-        self.unread_members += u64::from(skips);
         match same_start {
             Some(from) => self.slug.see_known(&slot.gzip, from.states.slug),
             None => self.slug.see(&slot.gzip),
@@ -213,14 +202,9 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
             Some(from) => self.tar.see_known(&slot.tar, from.states.tar),
             None => self.tar.see(&slot.tar),
         }
-        let in_file = of_file.is_some();
-        match of_file {
-            Some((bytes, Some(state))) if skips => {
-                self.file.skip_known(bytes.len() as u64, state);
-            }
-            Some((bytes, Some(state))) => self.file.see_known(&slot.tar[bytes], state),
-            Some((bytes, None)) => self.file.see(&slot.tar[bytes]),
-            None => {}
+        if let Content::Piece { file, number } = &content {
+            let tar = (!skips).then_some(&slot.tar[..]);
+            self.file.piece(file, *number, tar, copied, large)?;
         }
         if let Some(stats) = stats {
             let tar_bytes = tar_bytes as u64;
@@ -235,7 +219,6 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
             states: States {
                 slug: self.slug.state(),
                 tar: self.tar.state(),
-                file: in_file.then(|| self.file.state()),
             },
         });
         let place = place as u64;
@@ -253,7 +236,7 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
                     let kind = EntryKind::File {
                         executable: file.stamp.executable,
                         size_bytes: file.stamp.size_bytes,
-                        digest: std::mem::take(&mut self.file).digest(),
+                        digest: self.file.take(),
                     };
                     self.entry(escape(&file.path), kind, Span(place - number, place))?;
                 }
@@ -262,28 +245,6 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
         // Workers may be gone already, at the end.
         let _ = self.slots.send(slot);
         Ok(last)
-    }
-
-    /// Where a large file's digest stands after a piece of it, where that is known. A slug that has its
-    /// first member has its header and so as many pieces of the same file, one after the other.
-    fn known_of_file(&mut self, number: u64, copied: Option<Origin>) -> Option<State> {
-        if number == 0 {
-            self.same_file = copied.map(|from| (from.slug, from.place));
-        }
-        let known = copied.filter(|from| {
-            self.same_file.is_some_and(|(slug, first)| {
-                from.slug == slug && from.place as u64 == first as u64 + number
-            })
-        });
-        known.and_then(|from| from.states.file)
-    }
-
-    /// Whether a large file's digest, if there is one, needs nothing of its piece.
-    fn file_skips(&self, of_file: Option<&(Range<usize>, Option<State>)>) -> bool {
-        of_file.is_none_or(|(bytes, state)| {
-            let whole = bytes.len() as u64 == SPLIT_BYTES;
-            whole && state.is_some() && self.file.is_known()
-        })
     }
 
     fn entry(&mut self, path: String, kind: EntryKind, members: Span) -> Result<(), Error> {
@@ -311,5 +272,73 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
             skipped: Vec::new(),
             stat_cache: self.stat_cache,
         })
+    }
+}
+
+/// The digest of a large file, piece by piece.
+#[derive(Default)]
+struct FileDigest {
+    /// The slug that has the same first pieces, the place of the next one there, and the whole file.
+    same: Option<(usize, usize, LargeFile)>,
+    hasher: PieceHasher,
+    /// Pieces that were digested.
+    digested: u64,
+}
+
+impl FileDigest {
+    /// Takes the next piece, whose part of the tar may not have been read where it was copied.
+    fn piece(
+        &mut self,
+        file: &Large,
+        number: u64,
+        tar: Option<&[u8]>,
+        copied: Option<Origin>,
+        large: Option<LargeFile>,
+    ) -> Result<(), Error> {
+        let expected = match number {
+            0 => copied
+                .zip(large)
+                .map(|(from, large)| (from.slug, from.place, large)),
+            _ => self.same.take(),
+        };
+        self.same = copied.zip(expected).and_then(|(from, expected)| {
+            let (slug, place, large) = expected;
+            ((from.slug, from.place) == (slug, place)).then_some((slug, place + 1, large))
+        });
+        let is_last = number + 1 == file.pieces();
+        // The same header says the same size, and so as many pieces.
+        let is_known = self
+            .same
+            .is_some_and(|(_, next, large)| !is_last || next == large.last + 1);
+        match tar {
+            Some(tar) if self.digested == number => {
+                self.hasher.see(&tar[file.content_of(number)]);
+                self.digested += 1;
+            }
+            _ if is_known => {}
+            // What was passed over is wanted after all.
+            _ => {
+                let mut tar = Vec::new();
+                for number in self.digested..=number {
+                    tar.clear();
+                    read_piece(file, number, &mut tar)?;
+                    self.hasher.see(&tar[file.content_of(number)]);
+                }
+                self.digested = number + 1;
+            }
+        }
+        if is_last && self.digested == file.pieces() {
+            self.same = None;
+        }
+        Ok(())
+    }
+
+    /// The digest, after the last piece.
+    fn take(&mut self) -> PieceDigest {
+        let digested = self.hasher.take();
+        self.digested = 0;
+        self.same
+            .take()
+            .map_or(digested, |(_, _, large)| large.digest)
     }
 }

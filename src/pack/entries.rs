@@ -118,11 +118,6 @@ impl<R: Read> Entries<R> {
         }
     }
 
-    /// What the tar is read from.
-    pub fn inner(&self) -> &R {
-        self.archive.inner()
-    }
-
     /// What the tar is read from; all of it has been read once [`Entries::next`] gave `None`.
     pub fn into_inner(self) -> R {
         self.archive.into_inner()

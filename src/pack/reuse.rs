@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 
 use super::stat_cache::Known;
 use super::{Level, gzip};
-use crate::digest::{Digest, PieceDigest};
+use crate::digest::PieceDigest;
 use crate::slug::{self, FORMAT, Member, Span, States};
 
 /// Slugs to copy members from.
@@ -27,16 +27,28 @@ struct Slug {
     file: File,
     members: Vec<Member>,
     /// Of the files that share a member with others, one after the other.
-    files: Vec<Digest>,
+    files: Vec<PieceDigest>,
     /// Which of `files` are in a member, by its place.
     in_member: HashMap<usize, Range<usize>>,
+    /// The files that are in several members, by the place of their first.
+    large: HashMap<usize, LargeFile>,
+}
+
+/// A file that is in several members.
+#[derive(Debug, Clone, Copy)]
+pub struct LargeFile {
+    /// The place of the last one.
+    pub last: usize,
+    pub digest: PieceDigest,
 }
 
 /// A member that was copied.
 pub struct Copied<'a> {
     pub digest: PieceDigest,
     /// Of the files in it, in their order; none where it is a piece of one.
-    pub files: &'a [Digest],
+    pub files: &'a [PieceDigest],
+    /// Whose first piece it is.
+    pub large: Option<LargeFile>,
     pub from: Origin,
 }
 
@@ -60,9 +72,15 @@ impl Reusable {
     pub fn add(&mut self, manifest: impl BufRead, slug: File) -> io::Result<()> {
         let mut files = Vec::new();
         let mut in_member = HashMap::new();
+        let mut large = HashMap::new();
         let (format, members, _) = slug::read_digests(manifest, |Span(first, last), digest| {
-            if let (Some(digest), Ok(place), true) = (digest, usize::try_from(first), first == last)
-            {
+            let places = (usize::try_from(first), usize::try_from(last));
+            let (Some(digest), (Ok(place), Ok(last))) = (digest, places) else {
+                return;
+            };
+            if last > place {
+                large.insert(place, LargeFile { last, digest });
+            } else {
                 // Entries come in the order of their members.
                 let start = files.len();
                 files.push(digest);
@@ -81,6 +99,7 @@ impl Reusable {
             members,
             files,
             in_member,
+            large,
         });
         Ok(())
     }
@@ -113,6 +132,7 @@ impl Reusable {
         whole.then(|| Copied {
             digest: member.digest,
             files: (slug.in_member.get(&place)).map_or(&[], |range| &slug.files[range.clone()]),
+            large: slug.large.get(&place).copied(),
             from: Origin {
                 slug: number,
                 place,

@@ -64,11 +64,6 @@ impl<R: Read> Source<R> {
         })
     }
 
-    /// How many members were read to their end.
-    pub fn members(&self) -> usize {
-        self.members.len()
-    }
-
     /// Ends the current member and opens the next one, if there is one.
     fn next_member(&mut self) -> io::Result<()> {
         let decoder = self.decoder.take().ok_or(io::ErrorKind::InvalidData)?;
@@ -83,7 +78,6 @@ impl<R: Read> Source<R> {
             states: States {
                 slug: compressed.slug.state(),
                 tar: self.tar.state(),
-                file: None,
             },
         });
         if self.members.len() as u64 > self.most_members {

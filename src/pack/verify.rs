@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::entries::{Entries, Item, ItemKind, Limits};
 use super::source::Source;
 use super::{CHUNK_BYTES, Error};
-use crate::digest::{Continuing, Digest, State};
+use crate::digest::{PieceDigest, PieceHasher};
 use crate::slug::{Entry, EntryKind, FORMAT, Manifest, Member, Span, States, Summary, escape};
 
 /// Makes the manifest of a slug from its bytes; for a slug that [`super::pack`] made it equals the
@@ -31,7 +31,6 @@ pub fn manifest_within(slug: impl Read, limits: &Limits) -> Result<Manifest, Err
     let mut buffer = vec![0; CHUNK_BYTES];
     // With the places in the tar where each starts and ends.
     let mut entries: Vec<(Entry, Range<u64>)> = Vec::new();
-    let mut states = Vec::new();
     while let Some(Item { path, kind, .. }) = items.next()? {
         let mut place = items.place();
         let kind = match kind {
@@ -43,7 +42,7 @@ pub fn manifest_within(slug: impl Read, limits: &Limits) -> Result<Manifest, Err
             } => EntryKind::File {
                 executable,
                 size_bytes,
-                digest: digest(&mut items, &mut buffer, &mut states)?,
+                digest: digest(&mut items, &mut buffer)?,
             },
             ItemKind::Symlink { target } => EntryKind::Symlink {
                 target: escape(&target),
@@ -62,10 +61,7 @@ pub fn manifest_within(slug: impl Read, limits: &Limits) -> Result<Manifest, Err
         entries.push((entry, place));
     }
     let whole = items.into_inner().finish();
-    let mut whole = whole.ok_or_else(|| Error::ReadSlug(io::ErrorKind::UnexpectedEof.into()))?;
-    for (place, state) in states {
-        whole.members[place].states.file = Some(state);
-    }
+    let whole = whole.ok_or_else(|| Error::ReadSlug(io::ErrorKind::UnexpectedEof.into()))?;
     let ends = whole
         .members
         .iter()
@@ -160,12 +156,11 @@ fn describe_member(member: &Member) -> String {
         tar_bytes,
         digest,
         input,
-        states: States { slug, tar, file },
+        states: States { slug, tar },
     } = member;
-    let file = file.map_or_else(String::new, |state| format!(", of its file {state}"));
     format!(
         "{digest} ({size_bytes} bytes from {offset} on, {tar_bytes} of the tar, {input}; then the \
-         slug's sha256 stands at {slug}, the tar's at {tar}{file})"
+         slug's sha256 stands at {slug}, the tar's at {tar})"
     )
 }
 
@@ -180,29 +175,16 @@ fn compare<T: PartialEq + Display>(what: &str, expected: &T, got: &T) -> Result<
     })
 }
 
-/// Digests the content of the current file; where that is in several members, says how the digest
-/// stands after each.
+/// Digests the content of the current file.
 fn digest<R: Read>(
     items: &mut Entries<Source<R>>,
     buffer: &mut [u8],
-    states: &mut Vec<(usize, State)>,
-) -> Result<Digest, Error> {
-    let mut content = Continuing::default();
-    let first = items.inner().members();
-    let mut place = first;
+) -> Result<PieceDigest, Error> {
+    let mut content = PieceHasher::default();
     loop {
-        // What is read at once is of one member, and the one before it ends no sooner.
         let n = items.read(buffer)?;
-        let now = items.inner().members();
-        if n > 0 && now > place {
-            states.extend((place..now).map(|place| (place, content.state())));
-            place = now;
-        }
         if n == 0 {
-            if place > first {
-                states.push((place, content.state()));
-            }
-            return Ok(content.digest());
+            return Ok(content.take());
         }
         content.see(&buffer[..n]);
     }

@@ -18,11 +18,11 @@ use rustix::io::Errno;
 use super::cut::SPLIT_BYTES;
 use super::gzip::Encoder;
 use super::plan::{Job, Large, open_readable};
-use super::reuse::{Copied, Origin};
+use super::reuse::{Copied, LargeFile, Origin};
 use super::stat_cache::Known;
 use super::walk::{self, Found, FoundKind, Stamp};
 use super::{Error, Options, tarball};
-use crate::digest::{Digest, PieceDigest};
+use crate::digest::PieceDigest;
 use crate::slug::{EntryKind, escape};
 
 /// The buffers of one job; used again and again.
@@ -47,6 +47,8 @@ pub struct Done {
     pub stats: Option<PieceDigest>,
     /// Where the member was copied from, if it was.
     pub copied: Option<Origin>,
+    /// Whose first piece it is there.
+    pub large: Option<LargeFile>,
     pub content: Content,
     /// What the piece of the tar is made of, where that is not in the slot.
     pub unread: Option<Piece>,
@@ -101,6 +103,7 @@ impl<'a> Worker<'a> {
                 tar_bytes: usize::try_from(known.tar_bytes).expect("a member that was copied"),
                 stats,
                 copied: Some(copied.from),
+                large: copied.large,
                 content,
                 slot,
                 unread: Some(piece),
@@ -126,7 +129,9 @@ impl<'a> Worker<'a> {
         );
         let carried = copied.as_ref().map_or(&[][..], |copied| copied.files);
         let content = piece.content(carried).unwrap_or_else(|| {
-            let digests = contents.iter().map(|bytes| Digest::of(&tar[bytes.clone()]));
+            let digests = contents
+                .iter()
+                .map(|bytes| PieceDigest::of(&tar[bytes.clone()]));
             let content = piece.content(&digests.collect::<Vec<_>>());
             content.expect("a digest for each file")
         });
@@ -135,6 +140,7 @@ impl<'a> Worker<'a> {
             input,
             tar_bytes,
             stats,
+            large: copied.as_ref().and_then(|copied| copied.large),
             copied: copied.map(|copied| copied.from),
             content,
             slot,
@@ -184,7 +190,7 @@ impl Piece {
     }
 
     /// What is in its member, with the digests of a group's files; none where those are too many or few.
-    fn content(&self, digests: &[Digest]) -> Option<Content> {
+    fn content(&self, digests: &[PieceDigest]) -> Option<Content> {
         Some(match self {
             Self::Group { found, .. } => Content::Entries(entries(found, digests)?),
             Self::OfFile { file, number } => Content::Piece {
@@ -197,7 +203,7 @@ impl Piece {
 }
 
 /// A group's entries, with the digests of its files.
-fn entries(found: &[Found], digests: &[Digest]) -> Option<Vec<(String, EntryKind)>> {
+fn entries(found: &[Found], digests: &[PieceDigest]) -> Option<Vec<(String, EntryKind)>> {
     let mut digests = digests.iter();
     let entry = |Found { path, kind }: &Found| {
         let kind = match kind {
@@ -321,7 +327,7 @@ fn read_whole(
 }
 
 /// Appends a piece of a large file.
-fn read_piece(file: &Large, number: u64, tar: &mut Vec<u8>) -> Result<(), Error> {
+pub fn read_piece(file: &Large, number: u64, tar: &mut Vec<u8>) -> Result<(), Error> {
     let Stamp {
         size_bytes,
         executable,

@@ -96,7 +96,7 @@ impl Sizes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
+    use crate::digest::PieceDigest;
     use crate::slug::Span;
 
     fn sizes(files: &[(&str, u64)]) -> Sizes {
@@ -107,7 +107,7 @@ mod tests {
                 kind: EntryKind::File {
                     executable: false,
                     size_bytes: *size_bytes,
-                    digest: Digest::of(b""),
+                    digest: PieceDigest::of(b""),
                 },
                 members: Span(0, 0),
             });

@@ -56,7 +56,7 @@ impl EntryKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
+    use crate::digest::{Digest, PieceDigest};
     use crate::slug::{FORMAT, Span, Summary};
 
     fn manifest(files: &[(&str, &str)]) -> Manifest {
@@ -70,7 +70,7 @@ mod tests {
                     kind: EntryKind::File {
                         executable: false,
                         size_bytes: content.len() as u64,
-                        digest: Digest::of(content.as_bytes()),
+                        digest: PieceDigest::of(content.as_bytes()),
                     },
                     members: Span(0, 0),
                 })

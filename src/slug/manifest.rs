@@ -59,9 +59,6 @@ pub struct States {
     pub slug: State,
     /// Of the tar inside.
     pub tar: State,
-    /// Of the file that the member is a piece of.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<State>,
 }
 
 /// The members that an entry is in, by their places from 0: the first and the last.
@@ -85,7 +82,7 @@ pub enum EntryKind {
         /// Whether its mode is 755.
         executable: bool,
         size_bytes: u64,
-        digest: Digest,
+        digest: PieceDigest,
     },
     Directory,
     Symlink {
@@ -105,7 +102,7 @@ struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     size_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    digest: Option<Digest>,
+    digest: Option<PieceDigest>,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
     members: Span,
@@ -232,7 +229,7 @@ impl Entry {
 }
 
 /// Reads the members of an entry's line, and its digest where it is a file, from the line's end.
-fn digests_at_end(line: &[u8]) -> Option<(Span, Option<Digest>)> {
+fn digests_at_end(line: &[u8]) -> Option<(Span, Option<PieceDigest>)> {
     let line = str::from_utf8(line).ok()?.strip_suffix("]}")?;
     let (line, members) = line.rsplit_once(",\"members\":[")?;
     let (first, last) = members.split_once(',')?;
@@ -359,7 +356,7 @@ pub fn read(
 /// As those of [`read`].
 pub fn read_digests(
     json: impl BufRead,
-    mut each: impl FnMut(Span, Option<Digest>),
+    mut each: impl FnMut(Span, Option<PieceDigest>),
 ) -> io::Result<(u32, Vec<Member>, Summary)> {
     read_lines(json, |line| {
         let (members, digest) = digests_at_end(line).ok_or(io::ErrorKind::InvalidData)?;
@@ -421,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_manifest_survives_its_json() {
-        let digest = Digest::of(b"");
+        let (digest, content) = (Digest::of(b""), PieceDigest::of(b""));
         let manifest = Manifest {
             format: FORMAT,
             entries: vec![
@@ -435,7 +432,7 @@ mod tests {
                     kind: EntryKind::File {
                         executable: true,
                         size_bytes: 0,
-                        digest,
+                        digest: content,
                     },
                     members: Span(0, 1),
                 },
@@ -456,7 +453,6 @@ mod tests {
                 states: States {
                     slug: Continuing::default().state(),
                     tar: Continuing::default().state(),
-                    file: None,
                 },
             }],
             summary: Summary {
@@ -483,7 +479,7 @@ mod tests {
         insta::assert_snapshot!(json, @r#"
         {"format":1,"entries":[
         {"path":"bin","type":"directory","members":[0,0]},
-        {"path":"bin/web","type":"file","mode":"755","size_bytes":0,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","members":[0,1]},
+        {"path":"bin/web","type":"file","mode":"755","size_bytes":0,"digest":"blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262","members":[0,1]},
         {"path":"current","type":"symlink","target":"bin","members":[1,1]}
         ],"members":[
         {"offset":0,"size_bytes":1,"tar_bytes":2,"digest":"blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262","input":"blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262","states":{"slug":"6a09e667bb67ae853c6ef372a54ff53a510e527f9b05688c1f83d9ab5be0cd19","tar":"6a09e667bb67ae853c6ef372a54ff53a510e527f9b05688c1f83d9ab5be0cd19"}}
@@ -494,7 +490,7 @@ mod tests {
             digests.push((first, last, digest));
         })
         .unwrap();
-        assert_eq!(digests, [(0, 0, None), (0, 1, Some(digest)), (1, 1, None)]);
+        assert_eq!(digests, [(0, 0, None), (0, 1, Some(content)), (1, 1, None)]);
         for end in 0..json.len() {
             assert!(
                 read_digests(&json.as_bytes()[..end], |_, _| ()).is_err(),
@@ -506,11 +502,11 @@ mod tests {
 
     #[test]
     fn entries_are_written_as_they_are_serialized() {
-        let digest = Digest::of(b"x");
+        let digest = PieceDigest::of(b"x");
         let kinds = [
             EntryKind::Directory,
             EntryKind::Symlink {
-                target: "\",\"digest\":\"sha256:".into(),
+                target: "\",\"digest\":\"blake3:".into(),
             },
             EntryKind::File {
                 executable: true,
@@ -527,7 +523,7 @@ mod tests {
             for path in [
                 "x",
                 "grüße/\\x00\"\u{7f}",
-                "a\",\"digest\":\"sha256:00",
+                "a\",\"digest\":\"blake3:00",
                 ",\"members\":[1,2]}",
             ] {
                 let entry = Entry {
