@@ -77,6 +77,9 @@ pub enum SlugCommand {
     },
 }
 
+/// Read at once of a slug or a manifest.
+const READ_BYTES: usize = 256 << 10;
+
 /// Packs a directory.
 #[derive(Debug, clap::Args)]
 pub struct Pack {
@@ -160,5 +163,5 @@ fn open(path: &Path) -> Result<File> {
 }
 
 fn buffered(path: &Path) -> Result<BufReader<File>> {
-    Ok(BufReader::new(open(path)?))
+    Ok(BufReader::with_capacity(READ_BYTES, open(path)?))
 }

@@ -1,4 +1,4 @@
-//! The threads of a pack: one walks, some work, and the caller's own collects.
+//! The threads of a pack: one walks, some work, the caller's own collects, and one digests.
 //!
 //! Jobs are numbered in the order of the tar; workers take them in that order and the collector
 //! puts the members in it again. What is in memory at a time is bounded by the slots, each with the
@@ -11,15 +11,16 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
-use super::plan::{self, Job, Large};
-use super::reuse::{LargeFile, Origin};
+use super::digests::{self, FileDigest};
+use super::gzip::Decoder;
+use super::plan::{self, Job};
 use super::stat_cache::{Known, StatCache};
 use super::walk::Skipped;
-use super::work::{Content, Done, Slot, Worker, read_piece};
+use super::work::{Content, Done, Slot, Worker};
 use super::{Error, Options};
-use crate::digest::{Continuing, PieceDigest, PieceHasher};
+use crate::digest::PieceDigest;
 use crate::slug::{Entry, EntryKind, Member, Span, States, Summary, escape};
 
 /// Slots in addition to one a worker, so that nobody waits for the collector's writes.
@@ -65,15 +66,34 @@ pub fn run<W: Write>(
         }
         // Gone with the last worker, which ends the walk.
         drop((queue, send_done));
-        // Takes `send_slot`: once it is gone, workers end.
-        let collected = Collector::new(dir, differs, out, each, send_slot).collect(&done);
+        let (send_written, written) = channel();
+        // Has `send_slot`: once that is gone, workers end.
+        let digests = scope.spawn(move || digests::digest(&written, &send_slot));
+        // Takes `send_written`, which ends the digests.
+        let collected = Collector::new(differs, out, each, send_written).collect(&done);
         drop(done);
-        let skipped = match walk.join() {
-            Ok(skipped) => skipped,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
-        collected.map(|written| Written { skipped, ..written })
+        let skipped = join(walk);
+        let (states, summary) = join(digests);
+        let collected = collected?;
+        let members = collected.members.into_iter().zip(states);
+        Ok(Written {
+            out: collected.out,
+            members: members
+                .map(|(member, states)| member.with(states))
+                .collect(),
+            summary,
+            copied_members: collected.copied_members,
+            unread_members: collected.unread_members,
+            skipped,
+            stat_cache: collected.stat_cache,
+        })
     })
+}
+
+fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 type Numbered = (usize, Job);
@@ -101,34 +121,68 @@ fn work(mut worker: Worker<'_>, queue: &Queue, done: &Sender<(usize, Result<Done
     }
 }
 
-/// Puts members in their order, digests and writes them.
+/// A member that was written.
+struct Placed {
+    offset: u64,
+    size_bytes: u64,
+    tar_bytes: u64,
+    digest: PieceDigest,
+    input: PieceDigest,
+}
+
+impl Placed {
+    fn with(self, states: States) -> Member {
+        Member {
+            offset: self.offset,
+            size_bytes: self.size_bytes,
+            tar_bytes: self.tar_bytes,
+            digest: self.digest,
+            input: self.input,
+            states,
+        }
+    }
+}
+
+/// What was collected.
+struct Collected<W> {
+    out: W,
+    members: Vec<Placed>,
+    copied_members: u64,
+    unread_members: u64,
+    stat_cache: StatCache,
+}
+
+/// Puts members in their order and writes them.
 struct Collector<'a, W, F> {
-    dir: &'a Path,
     /// Set where the tar no longer starts as another slug's.
     differs: &'a AtomicBool,
+    decoder: Decoder,
     out: W,
-    slug: Continuing,
-    tar: Continuing,
+    written_bytes: u64,
     /// The slug that starts with the same members, as far as one does.
     same_start: Option<usize>,
     /// Of the large file whose pieces come now.
     file: FileDigest,
-    members: Vec<Member>,
+    members: Vec<Placed>,
     copied_members: u64,
     unread_members: u64,
     stat_cache: StatCache,
     each: F,
-    slots: Sender<Slot>,
+    send_written: Sender<digests::Written>,
 }
 
 impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
-    fn new(dir: &'a Path, differs: &'a AtomicBool, out: W, each: F, slots: Sender<Slot>) -> Self {
+    fn new(
+        differs: &'a AtomicBool,
+        out: W,
+        each: F,
+        send_written: Sender<digests::Written>,
+    ) -> Self {
         Self {
-            dir,
             differs,
+            decoder: Decoder::default(),
             out,
-            slug: Continuing::default(),
-            tar: Continuing::default(),
+            written_bytes: 0,
             same_start: None,
             file: FileDigest::default(),
             members: Vec::new(),
@@ -136,14 +190,14 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
             unread_members: 0,
             stat_cache: StatCache::default(),
             each,
-            slots,
+            send_written,
         }
     }
 
     fn collect(
         mut self,
         done: &Receiver<(usize, Result<Done, Error>)>,
-    ) -> Result<Written<W>, Error> {
+    ) -> Result<Collected<W>, Error> {
         let mut early = BTreeMap::new();
         let mut next = 0;
         loop {
@@ -172,10 +226,10 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
             large,
             content,
             unread,
+            mut has_tar,
         } = done;
         let place = self.members.len();
         self.copied_members += u64::from(copied.is_some());
-        let offset = self.slug.seen_bytes();
         self.out.write_all(&slot.gzip).map_err(Error::WriteSlug)?;
         let same_start = copied.filter(|from| {
             from.place == place && (place == 0 || self.same_start == Some(from.slug))
@@ -184,43 +238,36 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
         if same_start.is_none() {
             self.differs.store(true, Ordering::Relaxed);
         }
-        // Workers have read all but what was under way when the first member differed.
-        let skips = unread.is_some() && same_start.is_some();
-        self.unread_members += u64::from(skips);
-        if let Some(piece) = unread
-            && !skips
-        {
-            slot.tar.clear();
-            piece.read(self.dir, &mut slot.tar)?;
-        }
-        match same_start {
-            Some(from) => self.slug.see_known(&slot.gzip, from.states.slug),
-            None => self.slug.see(&slot.gzip),
-        }
-        match same_start {
-            Some(from) if skips => self.tar.skip_known(tar_bytes as u64, from.states.tar),
-            Some(from) => self.tar.see_known(&slot.tar, from.states.tar),
-            None => self.tar.see(&slot.tar),
+        self.unread_members += u64::from(unread);
+        // Workers see to it but for what was under way when the first member differed.
+        if !has_tar && same_start.is_none() {
+            self.decoder.decode(&slot.gzip, tar_bytes, &mut slot.tar)?;
+            has_tar = true;
         }
         if let Content::Piece { file, number } = &content {
-            let tar = (!skips).then_some(&slot.tar[..]);
+            let tar = has_tar.then_some(&slot.tar[..]);
             self.file.piece(file, *number, tar, copied, large)?;
         }
         if let Some(stats) = stats {
             let tar_bytes = tar_bytes as u64;
             self.stat_cache.note(stats, Known { input, tar_bytes });
         }
-        self.members.push(Member {
-            offset,
+        self.members.push(Placed {
+            offset: self.written_bytes,
             size_bytes: slot.gzip.len() as u64,
             tar_bytes: tar_bytes as u64,
             digest,
             input,
-            states: States {
-                slug: self.slug.state(),
-                tar: self.tar.state(),
-            },
         });
+        self.written_bytes += slot.gzip.len() as u64;
+        let written = digests::Written {
+            slot,
+            known: same_start.map(|from| from.states),
+            unread_bytes: (!has_tar).then_some(tar_bytes as u64),
+        };
+        self.send_written
+            .send(written)
+            .expect("the digests end after us");
         let place = place as u64;
         let mut last = false;
         match content {
@@ -242,8 +289,6 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
                 }
             }
         }
-        // Workers may be gone already, at the end.
-        let _ = self.slots.send(slot);
         Ok(last)
     }
 
@@ -256,89 +301,14 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
         (self.each)(entry).map_err(Error::WriteSlug)
     }
 
-    fn finish(mut self) -> Result<Written<W>, Error> {
+    fn finish(mut self) -> Result<Collected<W>, Error> {
         self.out.flush().map_err(Error::WriteSlug)?;
-        Ok(Written {
+        Ok(Collected {
             out: self.out,
             members: self.members,
-            summary: Summary {
-                size_bytes: self.slug.seen_bytes(),
-                digest: self.slug.digest(),
-                tar_bytes: self.tar.seen_bytes(),
-                diff_id: self.tar.digest(),
-            },
             copied_members: self.copied_members,
             unread_members: self.unread_members,
-            skipped: Vec::new(),
             stat_cache: self.stat_cache,
         })
-    }
-}
-
-/// The digest of a large file, piece by piece.
-#[derive(Default)]
-struct FileDigest {
-    /// The slug that has the same first pieces, the place of the next one there, and the whole file.
-    same: Option<(usize, usize, LargeFile)>,
-    hasher: PieceHasher,
-    /// Pieces that were digested.
-    digested: u64,
-}
-
-impl FileDigest {
-    /// Takes the next piece, whose part of the tar may not have been read where it was copied.
-    fn piece(
-        &mut self,
-        file: &Large,
-        number: u64,
-        tar: Option<&[u8]>,
-        copied: Option<Origin>,
-        large: Option<LargeFile>,
-    ) -> Result<(), Error> {
-        let expected = match number {
-            0 => copied
-                .zip(large)
-                .map(|(from, large)| (from.slug, from.place, large)),
-            _ => self.same.take(),
-        };
-        self.same = copied.zip(expected).and_then(|(from, expected)| {
-            let (slug, place, large) = expected;
-            ((from.slug, from.place) == (slug, place)).then_some((slug, place + 1, large))
-        });
-        let is_last = number + 1 == file.pieces();
-        // The same header says the same size, and so as many pieces.
-        let is_known = self
-            .same
-            .is_some_and(|(_, next, large)| !is_last || next == large.last + 1);
-        match tar {
-            Some(tar) if self.digested == number => {
-                self.hasher.see(&tar[file.content_of(number)]);
-                self.digested += 1;
-            }
-            _ if is_known => {}
-            // What was passed over is wanted after all.
-            _ => {
-                let mut tar = Vec::new();
-                for number in self.digested..=number {
-                    tar.clear();
-                    read_piece(file, number, &mut tar)?;
-                    self.hasher.see(&tar[file.content_of(number)]);
-                }
-                self.digested = number + 1;
-            }
-        }
-        if is_last && self.digested == file.pieces() {
-            self.same = None;
-        }
-        Ok(())
-    }
-
-    /// The digest, after the last piece.
-    fn take(&mut self) -> PieceDigest {
-        let digested = self.hasher.take();
-        self.digested = 0;
-        self.same
-            .take()
-            .map_or(digested, |(_, _, large)| large.digest)
     }
 }

@@ -1,8 +1,10 @@
 //! The encoder of format 1: a piece of the tar in, one gzip member out, the same for the same bytes.
 
+use std::io;
+
 use libdeflater::{CompressionLvl, crc32};
 
-use super::{Level, fast};
+use super::{Error, Level, fast};
 
 /// Two bytes that say gzip and the method, flags and time, each of them zero; then come
 /// [`Level::mark`] and "unknown" of RFC 1952's operating systems.
@@ -87,6 +89,29 @@ impl Compressor {
                 true
             }
             Self::Fast(fast) => fast.compress(tar, most, out),
+        }
+    }
+}
+
+/// Decompresses members, one after the other.
+#[derive(Default)]
+pub struct Decoder(libdeflater::Decompressor);
+
+impl Decoder {
+    /// Writes the `tar_bytes` that a member of ours holds to `tar`, in place of what was there.
+    ///
+    /// # Errors
+    /// It holds something else.
+    pub fn decode(
+        &mut self,
+        member: &[u8],
+        tar_bytes: usize,
+        tar: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        tar.resize(tar_bytes, 0);
+        match self.0.gzip_decompress(member, tar) {
+            Ok(bytes) if bytes == tar_bytes => Ok(()),
+            _ => Err(Error::ReadSlug(io::ErrorKind::InvalidData.into())),
         }
     }
 }

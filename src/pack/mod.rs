@@ -30,6 +30,7 @@ mod archive;
 mod cat;
 mod cut;
 mod delta;
+mod digests;
 mod engine;
 mod entries;
 mod error;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Large;
 use super::walk::{Found, FoundKind, Inode, Stamp};
-use crate::digest::{PieceDigest, PieceHasher};
+use crate::digest::PieceDigest;
 
 /// How long a file must have been as it is before a pack. File systems note times in steps of some
 /// milliseconds, one or two in steps of two seconds.
@@ -101,7 +101,8 @@ impl StatCache {
 pub(super) struct Stats {
     /// The time that a change must be before, in seconds and nanoseconds.
     settled: (i64, i64),
-    hasher: PieceHasher,
+    /// What is digested.
+    text: Vec<u8>,
 }
 
 impl Stats {
@@ -119,44 +120,45 @@ impl Stats {
                 i64::try_from(settled.as_secs()).unwrap_or(i64::MAX),
                 settled.subsec_nanos().into(),
             ),
-            hasher: PieceHasher::default(),
+            text: Vec::new(),
         }
     }
 
     /// Of a group.
     pub fn of_group(&mut self, found: &[Found], first: bool) -> Option<PieceDigest> {
+        self.text.clear();
+        self.text.extend([b'g', first.into()]);
         let mut settled = true;
-        self.hasher.see(&[b'g', first.into()]);
         for Found { path, kind } in found {
             match kind {
-                FoundKind::Directory => self.text(b'd', path),
+                FoundKind::Directory => self.name(b'd', path),
                 FoundKind::Symlink { target } => {
-                    self.text(b'l', path);
-                    self.text(b't', target);
+                    self.name(b'l', path);
+                    self.name(b't', target);
                 }
                 FoundKind::File(stamp, inode) => {
-                    self.text(b'f', path);
+                    self.name(b'f', path);
                     settled &= self.file(*stamp, *inode);
                 }
             }
         }
-        // Taken in any case: what comes next starts anew.
-        Some(self.hasher.take()).filter(|_| settled)
+        settled.then(|| PieceDigest::of(&self.text))
     }
 
     /// Of a piece of a large file.
     pub fn of_piece(&mut self, file: &Large, number: u64) -> Option<PieceDigest> {
-        self.hasher.see(b"p");
-        self.hasher.see(&number.to_le_bytes());
-        self.text(b'f', &file.path);
+        self.text.clear();
+        self.text.push(b'p');
+        self.text.extend(number.to_le_bytes());
+        self.name(b'f', &file.path);
         let settled = self.file(file.stamp, file.inode);
-        Some(self.hasher.take()).filter(|_| settled)
+        settled.then(|| PieceDigest::of(&self.text))
     }
 
-    fn text(&mut self, kind: u8, text: &[u8]) {
-        self.hasher.see(&[kind]);
-        self.hasher.see(&(text.len() as u64).to_le_bytes());
-        self.hasher.see(text);
+    fn name(&mut self, kind: u8, name: &[u8]) {
+        self.text.push(kind);
+        self.text.extend((name.len() as u64).to_le_bytes());
+        self.text.extend(name);
     }
 
     /// Says whether the file has been as it is for long enough. Not of its device, whose number is
@@ -168,12 +170,12 @@ impl Stats {
             modified,
         } = stamp;
         let Inode { number, changed } = inode;
-        self.hasher.see(&[executable.into()]);
+        self.text.push(executable.into());
         for part in [size_bytes, number] {
-            self.hasher.see(&part.to_le_bytes());
+            self.text.extend(part.to_le_bytes());
         }
         for part in [modified.0, modified.1, changed.0, changed.1] {
-            self.hasher.see(&part.to_le_bytes());
+            self.text.extend(part.to_le_bytes());
         }
         changed < self.settled
     }

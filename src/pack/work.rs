@@ -16,7 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::cut::SPLIT_BYTES;
-use super::gzip::Encoder;
+use super::gzip::{Decoder, Encoder};
 use super::plan::{Job, Large, open_readable};
 use super::reuse::{Copied, LargeFile, Origin};
 use super::stat_cache::Known;
@@ -50,8 +50,10 @@ pub struct Done {
     /// Whose first piece it is there.
     pub large: Option<LargeFile>,
     pub content: Content,
-    /// What the piece of the tar is made of, where that is not in the slot.
-    pub unread: Option<Piece>,
+    /// Whether it was copied without reading its files.
+    pub unread: bool,
+    /// Whether its piece of the tar is in the slot.
+    pub has_tar: bool,
 }
 
 /// What is in a member.
@@ -71,9 +73,10 @@ pub struct Worker<'a> {
     dir: &'a Path,
     options: &'a Options<'a>,
     /// Set once the tar is another than that of any slug that it is copied from: from there on all of it
-    /// must be read, for its digest.
+    /// is needed, for its digest.
     differs: &'a AtomicBool,
     encoder: Encoder,
+    decoder: Decoder,
 }
 
 impl<'a> Worker<'a> {
@@ -83,6 +86,7 @@ impl<'a> Worker<'a> {
             options,
             differs,
             encoder: Encoder::new(options.level),
+            decoder: Decoder::default(),
         }
     }
 
@@ -91,30 +95,33 @@ impl<'a> Worker<'a> {
         let (piece, stats) = Piece::of(job)?;
         let cache = self.options.stat_cache;
         let known = stats.and_then(|stats| cache?.get(&stats));
-        slot.tar.clear();
         if let Some(known) = known
-            && !self.differs.load(Ordering::Relaxed)
             && let Some(copied) = self.copy(place, known, &mut slot.gzip)
             && let Some(content) = piece.content(copied.files)
         {
+            let tar_bytes = usize::try_from(known.tar_bytes).expect("a member that was copied");
+            let has_tar = self.differs.load(Ordering::Relaxed);
+            if has_tar {
+                self.decoder.decode(&slot.gzip, tar_bytes, &mut slot.tar)?;
+            }
             return Ok(Done {
                 digest: copied.digest,
                 input: known.input,
-                tar_bytes: usize::try_from(known.tar_bytes).expect("a member that was copied"),
+                tar_bytes,
                 stats,
                 copied: Some(copied.from),
                 large: copied.large,
                 content,
                 slot,
-                unread: Some(piece),
+                unread: true,
+                has_tar,
             });
         }
         let Slot { tar, gzip } = &mut slot;
+        tar.clear();
         let contents = piece.read(self.dir, tar)?;
         let tar_bytes = tar.len();
-        let input = known
-            .filter(|known| known.tar_bytes == tar_bytes as u64)
-            .map_or_else(|| PieceDigest::of(tar), |known| known.input);
+        let input = PieceDigest::of(tar);
         let made = Known {
             input,
             tar_bytes: tar_bytes as u64,
@@ -144,7 +151,8 @@ impl<'a> Worker<'a> {
             copied: copied.map(|copied| copied.from),
             content,
             slot,
-            unread: None,
+            unread: false,
+            has_tar: true,
         })
     }
 
@@ -155,7 +163,7 @@ impl<'a> Worker<'a> {
 }
 
 /// A member's piece of the tar, to be read.
-pub enum Piece {
+enum Piece {
     Group { found: Vec<Found>, first: bool },
     OfFile { file: Arc<Large>, number: u64 },
     End,
@@ -180,7 +188,7 @@ impl Piece {
     }
 
     /// Appends it to `tar`, and says where in it the contents of a group's files are.
-    pub fn read(&self, dir: &Path, tar: &mut Vec<u8>) -> Result<Vec<Range<usize>>, Error> {
+    fn read(&self, dir: &Path, tar: &mut Vec<u8>) -> Result<Vec<Range<usize>>, Error> {
         match self {
             Self::Group { found, first } => return read_group(dir, found, *first, tar),
             Self::OfFile { file, number } => read_piece(file, *number, tar)?,
