@@ -25,6 +25,10 @@ use super::{Error, Options, tarball};
 use crate::digest::PieceDigest;
 use crate::slug::{EntryKind, escape};
 
+/// From so many on, opening and reading them takes longer than to decompress the member that they are in:
+/// about 10 µs for each file, and 0.7 ms for a member.
+const MANY_ENTRIES: usize = 64;
+
 /// The buffers of one job; used again and again.
 #[derive(Default)]
 pub struct Slot {
@@ -95,13 +99,14 @@ impl<'a> Worker<'a> {
         let (piece, stats) = Piece::of(job)?;
         let cache = self.options.stat_cache;
         let known = stats.and_then(|stats| cache?.get(&stats));
+        let differs = self.differs.load(Ordering::Relaxed);
         if let Some(known) = known
+            && (!differs || piece.entries() >= MANY_ENTRIES)
             && let Some(copied) = self.copy(place, known, &mut slot.gzip)
             && let Some(content) = piece.content(copied.files)
         {
             let tar_bytes = usize::try_from(known.tar_bytes).expect("a member that was copied");
-            let has_tar = self.differs.load(Ordering::Relaxed);
-            if has_tar {
+            if differs {
                 self.decoder.decode(&slot.gzip, tar_bytes, &mut slot.tar)?;
             }
             return Ok(Done {
@@ -114,7 +119,7 @@ impl<'a> Worker<'a> {
                 content,
                 slot,
                 unread: true,
-                has_tar,
+                has_tar: differs,
             });
         }
         let Slot { tar, gzip } = &mut slot;
@@ -195,6 +200,14 @@ impl Piece {
             Self::End => tar.extend(tarball::END),
         }
         Ok(Vec::new())
+    }
+
+    /// How many it has.
+    fn entries(&self) -> usize {
+        match self {
+            Self::Group { found, .. } => found.len(),
+            Self::OfFile { .. } | Self::End => 1,
+        }
     }
 
     /// What is in its member, with the digests of a group's files; none where those are too many or few.

@@ -12,7 +12,7 @@ use std::mem;
 use super::alphabet::{self, DISTANCE_SYMBOLS, LENGTHS};
 
 /// Bytes of input of a block, but for the match that crosses its end and for the last few of all.
-const BLOCK_BYTES: usize = 1 << 16;
+const BLOCK_BYTES: usize = 96 << 10;
 
 /// The last bytes are literals, so that loads need not mind the end.
 const TAIL_BYTES: usize = 24;
@@ -23,7 +23,7 @@ const FARTHEST: usize = 1 << 15;
 
 /// Entries of the two tables. Smaller ones are faster, since processors keep them nearer.
 const EIGHTS: usize = 1 << 13;
-const FIVES: usize = 1 << 14;
+const FIVES: usize = 1 << 13;
 
 /// An entry for no place: from the first [`FARTHEST`] places it is too far, from later ones it is as any.
 const NOWHERE: u32 = 0x7fff;
