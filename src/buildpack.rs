@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 
 pub use builtin::{
-    Misspelt, builtin_names, builtin_references, builtin_runtimes, markers_below, misspelt_markers,
+    Misspelt, builtin_handed, builtin_names, builtin_references, builtin_runtimes, markers_below,
+    misspelt_markers,
 };
 pub use stage::{Staged, stage, stage_fetched};
 

@@ -17,6 +17,9 @@ const MARKERS: &str = "markers";
 const RUNTIMES: &str = "runtimes";
 const RELEASES: &str = ".releases";
 
+/// The file of a built-in buildpack that lists what its builds hand over.
+const HANDED: &str = "handed.toml";
+
 /// Most edits between a name that was found and the marker that was meant.
 const EDITS: usize = 2;
 
@@ -74,6 +77,16 @@ pub fn builtin_runtimes() -> Vec<(&'static str, &'static str)> {
         recipes.collect()
     };
     builtin_names().into_iter().flat_map(of).collect()
+}
+
+/// The lists of what builds may hand over for all others; `runtime` knows their form.
+pub fn builtin_handed() -> Vec<&'static str> {
+    let text = |name| {
+        BUILTIN
+            .get_file(format!("{name}/{HANDED}"))?
+            .contents_utf8()
+    };
+    builtin_names().into_iter().filter_map(text).collect()
 }
 
 fn lines(path: &str) -> Option<Vec<&'static str>> {

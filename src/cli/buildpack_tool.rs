@@ -34,6 +34,9 @@ enum Command {
     /// Have a language's runtime
     #[command(subcommand)]
     Runtime(RuntimeCommand),
+    /// Have what another build of this machine has fetched, or hand it over
+    #[command(subcommand)]
+    Handed(HandedCommand),
     /// What the calling buildpack has reported, where a slug is made again; exit code 1 elsewhere
     ///
     /// A buildpack then installs these versions instead of those that are the newest now.
@@ -43,6 +46,17 @@ enum Command {
     },
     #[command(flatten)]
     Language(Language),
+}
+
+#[derive(Debug, Subcommand)]
+enum HandedCommand {
+    /// Print where it is, which is not to be changed; exit code 1 where nobody has handed it over
+    Find {
+        /// As a built-in buildpack's handed.toml has it
+        name: String,
+    },
+    /// Hand a directory over, which must have the digest that is listed
+    Over { name: String, path: PathBuf },
 }
 
 #[derive(Debug, Subcommand)]
@@ -117,6 +131,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Command::Cache(CacheCommand::Save(args)) => save(args),
         Command::Cache(CacheCommand::Restore(args)) => restore(args),
         Command::Runtime(command) => runtime_tool::run(command),
+        Command::Handed(HandedCommand::Find { name }) => find_handed(name),
+        Command::Handed(HandedCommand::Over { name, path }) => {
+            let name = name.clone();
+            send(path, Request::HandOver { name })
+        }
         Command::Recorded { what } => print_recorded(what.as_ref()),
         Command::Language(language) => language_tool::run(language),
     }
@@ -159,16 +178,30 @@ fn print_recorded(what: Option<&Recorded>) -> Result<ExitCode> {
 
 fn save(args: &SaveArgs) -> Result<ExitCode> {
     let SaveArgs { what: args, later } = args;
+    let key = args.key.clone();
+    send(&args.path, Request::CacheSave { key, later: *later })
+}
+
+fn find_handed(name: &str) -> Result<ExitCode> {
+    let name = name.to_owned();
+    match tool::call(&socket(), Request::HandedFind { name }, None)? {
+        Answer::Found { path } => print(format!("{path}\n"))?,
+        Answer::Missing => return Ok(ExitCode::from(1)),
+        other => return Err(refused(other).into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends a directory to be kept.
+fn send(path: &Path, request: Request) -> Result<ExitCode> {
     // A link would be saved as what it leads to.
-    if !fs::symlink_metadata(&args.path).is_ok_and(|meta| meta.is_dir()) {
+    if !fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) {
         return Err(ToolError::NoDirectory {
-            path: args.path.clone(),
+            path: path.to_owned(),
         }
         .into());
     }
-    let key = args.key.clone();
-    let send = |to: &mut dyn Write| checkout::write_archive(&args.path, to, &|_| true);
-    let request = Request::CacheSave { key, later: *later };
+    let send = |to: &mut dyn Write| checkout::write_archive(path, to, &|_| true);
     match tool::call(&socket(), request, Some(&send))? {
         Answer::Saved { .. } | Answer::Taken => Ok(ExitCode::SUCCESS),
         other => Err(refused(other).into()),

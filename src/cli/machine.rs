@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::environment;
-use crate::buildpack::builtin_runtimes;
+use crate::buildpack::{builtin_handed, builtin_runtimes};
 use crate::checkout;
 use crate::config::ConfigVars;
 use crate::pipeline::{Limits, Machine, RuntimeSupply};
@@ -110,6 +110,7 @@ fn runtime_supply(settings: &Settings, dir: &Path) -> Result<RuntimeSupply> {
         &settings.stack,
         environment::home().as_deref(),
     )?;
+    let runtimes = runtimes.with_handed(builtin_handed())?;
     Ok(RuntimeSupply {
         runtimes: Arc::new(runtimes),
         fetch_from: fetch_from(settings, Whose::Own)?,

@@ -1,7 +1,9 @@
 //! Language runtimes for builds: what the tools below need done for them, and what a build has got.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +12,8 @@ use anyhow::Result;
 use super::Machine;
 use super::obtain::fetch_archive;
 use crate::buildpack::Offer;
+use crate::checkout;
+use crate::digest::Digest;
 use crate::fetch::FetchError;
 use crate::runtime::{self, Hands, NotFetched, Obtained, OtherStack, PREPARED, Runtimes, host_of};
 use crate::sandbox::{Cancel, Ended, Profile, Rules, Sandbox, Spec, TOOL_DIR, Watch, remove_tree};
@@ -23,6 +27,11 @@ const PREPARE_TIME: Duration = Duration::from_secs(600);
 const OUTPUT_BYTES: usize = 64 << 10;
 /// Most runtimes that one build gets: each may have to be fetched, and stays.
 const MOST: usize = 16;
+/// How large a tree may be that is handed over.
+const HANDED: checkout::Limits = checkout::Limits {
+    files: 10_000,
+    bytes: 1 << 30,
+};
 /// The directory of [`TOOL_DIR`] where builds see the trees.
 pub(super) const INSIDE: &str = "runtimes";
 
@@ -280,6 +289,36 @@ impl BuildRuntimes {
         }
     }
 
+    /// Where builds see a tree that another one has handed over.
+    pub fn handed(&self, name: &str) -> Answer {
+        match self.supply.runtimes.handed(name) {
+            Ok(Some(tree)) => Answer::Found {
+                path: tree_inside(&tree).display().to_string(),
+            },
+            Ok(None) => Answer::Missing,
+            Err(error) => refused(error),
+        }
+    }
+
+    /// Keeps a tar's tree for all builds, if it is the one that the buildpacks name.
+    pub fn hand_over(&self, name: &str, tar: &mut dyn Read) -> Answer {
+        let take = || -> Result<Digest> {
+            let work = self.supply.runtimes.work()?;
+            let tree = work.path().join("tree");
+            fs::create_dir(&tree)?;
+            // The reader fails when the build ends.
+            let go = AtomicBool::new(false);
+            checkout::whole_archive(tar, &tree, &HANDED, &go, &|_| true)?;
+            Ok(self.supply.runtimes.hand_over(name, &tree)?)
+        };
+        match take() {
+            Ok(digest) => Answer::Saved { digest },
+            Err(error) => Answer::Refused {
+                message: format!("{error:#}"),
+            },
+        }
+    }
+
     /// What the build has got, by name and version.
     pub fn got(&self) -> Vec<RuntimeTree> {
         let mut got = self
@@ -294,7 +333,10 @@ impl BuildRuntimes {
 
 /// Where builds see a runtime's tree.
 pub(super) fn inside(obtained: &Obtained) -> PathBuf {
-    let name = obtained.kept.tree.hex();
+    tree_inside(&obtained.kept.tree.hex())
+}
+
+fn tree_inside(name: &str) -> PathBuf {
     Path::new(TOOL_DIR).join(INSIDE).join(name)
 }
 

@@ -96,6 +96,8 @@ impl Tools {
                 };
                 Snapshots::save_later(&own, key, body, adopt)
             }
+            Request::HandedFind { name } => runtimes.handed(&name),
+            Request::HandOver { name } => runtimes.hand_over(&name, body),
             Request::RuntimeList { name, here } => runtimes.list(&name, here),
             Request::RuntimeGet {
                 name,

@@ -8,6 +8,7 @@
 
 mod cache;
 mod error;
+mod handed;
 mod host;
 mod known;
 mod libraries;
@@ -32,6 +33,8 @@ use cache::Cache;
 pub use cache::{Kept, Way};
 pub use error::Error;
 use error::io_error;
+use handed::Handed;
+pub use handed::parse_handed;
 use host::{Found, Identity};
 use known::Known;
 use make::Origin;
@@ -120,6 +123,8 @@ pub struct Runtimes {
     asked: Mutex<HashMap<PathBuf, (Identity, Option<String>)>>,
     /// Sources that could not be reached, with the reason.
     unreachable: Mutex<HashMap<String, (Instant, String)>>,
+    /// What builds may hand over.
+    handed: Vec<Handed>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -157,6 +162,7 @@ impl Runtimes {
             stack: stack.to_owned(),
             asked: Mutex::default(),
             unreachable: Mutex::default(),
+            handed: Vec::new(),
         })
     }
 

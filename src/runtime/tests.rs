@@ -428,3 +428,66 @@ fn mirrors_are_of_addresses() {
     );
     assert_eq!(mirror.rewritten("https://c/dist/x"), None);
 }
+
+#[test]
+fn what_builds_hand_over_is_what_was_listed() {
+    let machine = Fixture::new();
+    let make = |runtimes: &Runtimes, text: &str| {
+        let work = runtimes.work().unwrap();
+        let tree = work.path().join("tree");
+        fs::create_dir_all(tree.join("bin")).unwrap();
+        fs::write(tree.join("bin/tool"), text).unwrap();
+        (work, tree)
+    };
+    let plain = machine.runtimes(&[], Choice::default());
+    let (_work, tree) = make(&plain, "tool");
+    let digest = tree::settle(&tree).unwrap().digest;
+    let arch = std::env::consts::ARCH;
+    let list = format!(
+        "[[tree]]\nname = \"tool-1\"\narch = \"{arch}\"\ndigest = \"{digest}\"\n\
+         [[tree]]\nname = \"tool-2\"\narch = \"none\"\ndigest = \"{digest}\"\n"
+    );
+    let runtimes = machine.runtimes(&[], Choice::default());
+    let runtimes = runtimes.with_handed([list.as_str()]).unwrap();
+    assert_eq!(runtimes.handed("tool-1").unwrap(), None);
+    let (_work, other) = make(&runtimes, "another tool");
+    let refused = runtimes.hand_over("tool-1", &other).unwrap_err();
+    assert!(matches!(refused, Error::Digest { .. }), "{refused}");
+    assert_eq!(runtimes.handed("tool-1").unwrap(), None);
+    // Of this machine's architecture there is no such thing, and of any name but those.
+    for name in ["tool-2", "tool-3", "../tool-1", ""] {
+        assert!(matches!(runtimes.handed(name), Err(Error::Unknown { .. })));
+        let refused = runtimes.hand_over(name, &tree).unwrap_err();
+        assert!(matches!(refused, Error::Unknown { .. }), "{name}");
+    }
+    for _ in 0..2 {
+        let (_work, tree) = make(&runtimes, "tool");
+        assert_eq!(runtimes.hand_over("tool-1", &tree).unwrap(), digest);
+        assert_eq!(runtimes.handed("tool-1").unwrap(), Some(digest.hex()));
+    }
+    let kept = runtimes.trees().unwrap().join(digest.hex());
+    assert_eq!(fs::read_to_string(kept.join("bin/tool")).unwrap(), "tool");
+    // It goes when it has not been used for long enough.
+    runtimes.sweep(SystemTime::UNIX_EPOCH).unwrap();
+    assert!(kept.is_dir());
+    runtimes
+        .sweep(SystemTime::now() + Duration::from_secs(9))
+        .unwrap();
+    assert_eq!(runtimes.handed("tool-1").unwrap(), None);
+}
+
+/// What built-in buildpacks list has one of each architecture that they fetch for.
+#[test]
+fn the_lists_of_the_buildpacks_are_read() {
+    let lists = crate::buildpack::builtin_handed();
+    assert!(!lists.is_empty());
+    for list in lists {
+        let all = parse_handed(list).unwrap();
+        for one in &all {
+            for arch in ["x86_64", "aarch64"] {
+                let has = |other: &&handed::Handed| other.name == one.name && other.arch == arch;
+                assert_eq!(all.iter().filter(has).count(), 1, "{} {arch}", one.name);
+            }
+        }
+    }
+}

@@ -67,6 +67,10 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         show: Option<Show>,
     },
+    /// A tree that builds of this machine hand over to each other, by its name in a buildpack's list.
+    HandedFind { name: String },
+    /// Keep the tree that follows, a tar, under such a name.
+    HandOver { name: String },
 }
 
 /// What is answered.

@@ -169,7 +169,10 @@ mod tests {
             Request::CacheRestore { key, .. } => Answer::Found {
                 path: key.to_string(),
             },
-            Request::RuntimeList { .. } | Request::RuntimeGet { .. } => Answer::Missing,
+            Request::RuntimeList { .. }
+            | Request::RuntimeGet { .. }
+            | Request::HandedFind { .. }
+            | Request::HandOver { .. } => Answer::Missing,
             Request::CacheSave { .. } => {
                 let mut text = Vec::new();
                 match body.read_to_end(&mut text) {

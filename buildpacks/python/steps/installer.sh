@@ -22,11 +22,13 @@ choose_installer() {
   if [[ $manager == uv ]]; then installer=uv; fi
 }
 
-# Sets uv to the path of the program, which is fetched once for each app.
+# Sets uv to the path of the program, which is fetched once for all apps of a machine.
 get_uv() {
-  local folder=/tmp/uv scratch key
-  uv=$folder/bin/uv key=uv:$uv_version:$(uname -m)
-  restore_snapshot "$key" "$folder" && return 0
+  local folder=/tmp/uv handed=/tmp/uv-handed scratch
+  if uv=$(tool handed find "uv-$uv_version" 2>/dev/null); then
+    uv=$uv/bin/uv
+    return 0
+  fi
   scratch=$(mktemp -d)
   echo "uv==$uv_version $uv_hashes" >"$scratch/requirements.txt"
   if ! (
@@ -38,8 +40,11 @@ get_uv() {
       "" "It comes from PyPI, and the output above is pip's." \
       "" "Push again, or set the config var SLUGLINE_PYTHON_INSTALLER=pip."
   fi
-  rm -rf "$scratch"
-  keep_snapshot "$key" "$folder"
+  mkdir -p "$handed/bin"
+  uv=$handed/bin/uv
+  mv "$folder/bin/uv" "$uv"
+  rm -rf "$scratch" "$folder"
+  tool handed over "uv-$uv_version" "$handed" 2>/dev/null || true
 }
 
 # Runs the pip that comes with Python, from its wheel: it need not be installed, and
