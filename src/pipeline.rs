@@ -226,7 +226,11 @@ pub fn build(
     // All that can fail comes before the slug is in the store, where no record names it yet.
     let new_cache = job.cache.map(|kept| {
         let saved = cache::save(&root.cache(), kept, &maker, watch.cancel.flag());
-        saved.context("keeping the build cache")
+        let noted = saved.and_then(|saved| {
+            keep_stat_cache(&packed.stat_cache, &saved)?;
+            Ok(saved)
+        });
+        noted.context("keeping the build cache")
     });
     let new_cache = new_cache.transpose()?;
     phases.time("store", || -> Result<_> {
@@ -235,10 +239,6 @@ pub fn build(
     })?;
     if let Some(saved) = new_cache {
         saved.commit().context("keeping the build cache")?;
-    }
-    if let Some(kept) = job.cache {
-        let kept = keep_stat_cache(&packed.stat_cache, kept);
-        kept.context("keeping what is known of the app's files")?;
     }
 
     let record = SlugRecord {

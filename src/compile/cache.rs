@@ -5,8 +5,8 @@
 //! build changes nothing, and nobody ever sees half a cache, whenever the server is killed. Never
 //! hard links: a build could write through them into what the next one gets.
 //!
-//! A kept cache is a directory with `current/files`, `current/note.json` and, while one is saved,
-//! `new`.
+//! A kept cache is a directory with `current/files`, `current/note.json`, what others keep beside them,
+//! and, while one is saved, `new`.
 
 use std::fs::{self, File, FileTimes};
 use std::io;
@@ -100,6 +100,12 @@ pub fn restore(
     Ok(Restored::Yes)
 }
 
+/// A file that was kept with a cache, where there is one.
+#[must_use]
+pub fn beside(kept: &Path, name: &str) -> Option<File> {
+    File::open(kept.join(CURRENT).join(name)).ok()
+}
+
 /// A build's cache dir, whole and beside the kept cache. Dropped without [`Saved::commit`] it leaves
 /// nothing behind.
 #[derive(Debug)]
@@ -110,6 +116,20 @@ pub struct Saved {
 }
 
 impl Saved {
+    /// Keeps a file beside it, for [`beside`].
+    ///
+    /// # Errors
+    /// The platform's.
+    pub fn add(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let path = self.new.join(name);
+        let written = File::create_new(&path).and_then(|mut file| write(&mut file));
+        written.map_err(io_error(&path))
+    }
+
     /// Keeps it in place of the one before.
     ///
     /// # Errors

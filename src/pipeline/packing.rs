@@ -5,9 +5,9 @@ use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use tempfile::NamedTempFile;
 
 use super::{Error, Limits};
+use crate::compile::{self, cache};
 use crate::digest::Digest;
 use crate::output::{Output, human_size};
 use crate::pack::{self, Reusable, StatCache, Streamed};
@@ -66,7 +66,7 @@ pub(super) fn pack_app<'a>(
             tracing::debug!(%error, ?slug, "a slug is not reused");
         }
     }
-    let noted = kept.and_then(|kept| File::open(kept.join(STAT_CACHE)).ok());
+    let noted = kept.and_then(|kept| cache::beside(kept, STAT_CACHE));
     // As without it: all is read then.
     let stat_cache = noted.and_then(|noted| StatCache::read(noted).ok());
     let options = pack::Options {
@@ -84,11 +84,11 @@ pub(super) fn pack_app<'a>(
 ///
 /// # Errors
 /// The platform's: a file could not be written.
-pub(super) fn keep_stat_cache(stat_cache: &StatCache, kept: &Path) -> io::Result<()> {
-    let mut new = NamedTempFile::new_in(kept)?;
-    stat_cache.write(BufWriter::new(&mut new))?;
-    new.persist(kept.join(STAT_CACHE))?;
-    Ok(())
+pub(super) fn keep_stat_cache(
+    stat_cache: &StatCache,
+    saved: &cache::Saved,
+) -> Result<(), compile::Error> {
+    saved.add(STAT_CACHE, |file| stat_cache.write(BufWriter::new(file)))
 }
 
 fn add(slug: &Last, reusable: &mut Reusable) -> io::Result<()> {
