@@ -77,7 +77,14 @@ pub(super) fn pack_app<'a>(
     let (blob, manifest) = (store.writer()?, store.writer()?);
     let cancel = cancel.clone();
     let slug = Stoppable { blob, cancel };
-    Ok(pack::pack_streamed(app, slug, manifest, &options)?)
+    let packed = pack::pack_streamed(app, slug, manifest, &options)?;
+    tracing::debug!(
+        members = packed.members,
+        copied = packed.copied_members,
+        unread = packed.unread_members,
+        "packed"
+    );
+    Ok(packed)
 }
 
 /// Keeps what is known of the app's files for the next pack.

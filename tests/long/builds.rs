@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use crate::site::{Ran, Repository, Site, agent};
 
@@ -142,6 +144,35 @@ fn a_large_snapshot_is_an_overlay_that_no_build_changes() {
 #[test]
 fn a_plain_user_s_large_snapshot_is_an_overlay_too() {
     a_large_snapshot_is_laid_over(&Site::of_plain_user());
+}
+
+/// Of a tree that is shown as an overlay the kernel says the same build after build: it is not read again.
+#[test]
+fn a_large_snapshot_is_packed_unread() {
+    let site = Site::new();
+    let app = app(&site, "one", "");
+    let (mut unread, mut members) = (0, 0);
+    // Saved, given to the builds' user, known, and unread.
+    for code in ["first", "second", "third", "fourth"] {
+        app.write("aaa.txt", code);
+        app.write("bin/compile", &format!("#!/bin/bash\n{LARGE}\n"));
+        app.commit(code);
+        app.push().success();
+        let log = site.server_log();
+        let packed = log.lines().rfind(|line| line.contains(" packed ")).unwrap();
+        let count = |name: &str| {
+            let mut words = packed.split(' ');
+            let count = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+            count.unwrap().parse::<u64>().unwrap()
+        };
+        (unread, members) = (count("unread"), count("members"));
+        // What has changed just now is not known: the tree must be older than that.
+        sleep(Duration::from_secs(4));
+    }
+    // The code itself is new each time.
+    assert!(members > 8 && unread > members / 2, "{unread} of {members}");
+    let ran = site.slugline(&["run", "-a", "one", "--", "cat aaa.txt deps/modules/99/60"]);
+    assert_eq!(ran.success().stdout.trim(), "fourth99 60");
 }
 
 /// Debian 13, which is not what the tests run on, with a Python of its own; from Debian's packages.
