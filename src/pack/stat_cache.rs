@@ -8,7 +8,7 @@
 //! the last [`SETTLED`] is not noted, since the clock may not have ticked between two changes. Not seen
 //! is what a program that still runs writes to memory that it has mapped, until the kernel takes it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,10 +23,13 @@ use crate::digest::PieceDigest;
 const SETTLED: Duration = Duration::from_secs(3);
 
 /// Digests of members' inputs, by the digests of what the kernel says of their files.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StatCache(HashMap<PieceDigest, Known>);
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatCache {
+    format: u32,
+    members: BTreeMap<PieceDigest, Known>,
+}
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Known {
     /// Of the member's piece of the tar.
     pub input: PieceDigest,
@@ -34,22 +37,17 @@ pub(super) struct Known {
     pub tar_bytes: u64,
 }
 
-/// One member, as a file has it.
-#[derive(Serialize, Deserialize)]
-struct Noted {
-    stats: PieceDigest,
-    input: PieceDigest,
-    tar_bytes: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Form {
-    format: u32,
-    members: Vec<Noted>,
-}
-
 /// Of the file. Another one is as good as none.
 const FORMAT: u32 = 1;
+
+impl Default for StatCache {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            members: BTreeMap::new(),
+        }
+    }
+}
 
 impl StatCache {
     /// Reads what [`StatCache::write`] has written.
@@ -57,19 +55,11 @@ impl StatCache {
     /// # Errors
     /// It cannot be read, or is something else: nothing is known then, and all is read.
     pub fn read(from: impl Read) -> io::Result<Self> {
-        let form: Form = serde_json::from_reader(BufReader::new(from))?;
-        if form.format != FORMAT {
+        let read: Self = serde_json::from_reader(BufReader::new(from))?;
+        if read.format != FORMAT {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let known = |noted: Noted| {
-            let Noted {
-                stats,
-                input,
-                tar_bytes,
-            } = noted;
-            (stats, Known { input, tar_bytes })
-        };
-        Ok(Self(form.members.into_iter().map(known).collect()))
+        Ok(read)
     }
 
     /// Writes it as JSON, some kilobytes for each 100 MB of a tree.
@@ -77,23 +67,15 @@ impl StatCache {
     /// # Errors
     /// `to` takes no more.
     pub fn write(&self, to: impl Write) -> io::Result<()> {
-        let noted = |(stats, known): (&PieceDigest, &Known)| Noted {
-            stats: *stats,
-            input: known.input,
-            tar_bytes: known.tar_bytes,
-        };
-        let mut members = self.0.iter().map(noted).collect::<Vec<_>>();
-        members.sort_unstable_by_key(|noted| noted.stats);
-        let format = FORMAT;
-        Ok(serde_json::to_writer(to, &Form { format, members })?)
+        Ok(serde_json::to_writer(to, self)?)
     }
 
     pub(super) fn get(&self, stats: &PieceDigest) -> Option<Known> {
-        self.0.get(stats).copied()
+        self.members.get(stats).copied()
     }
 
     pub(super) fn note(&mut self, stats: PieceDigest, known: Known) {
-        self.0.insert(stats, known);
+        self.members.insert(stats, known);
     }
 }
 

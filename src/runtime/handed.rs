@@ -27,7 +27,7 @@ pub struct Handed {
 ///
 /// # Errors
 /// [`Error::Recipe`].
-pub fn parse_handed(text: &str) -> Result<Vec<Handed>, Error> {
+pub(super) fn parse_handed(text: &str) -> Result<Vec<Handed>, Error> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct List {

@@ -34,7 +34,6 @@ pub use cache::{Kept, Way};
 pub use error::Error;
 use error::io_error;
 use handed::Handed;
-pub use handed::parse_handed;
 use host::{Found, Identity};
 use known::Known;
 use make::Origin;

@@ -481,7 +481,7 @@ fn the_lists_of_the_buildpacks_are_read() {
     let lists = crate::buildpack::builtin_handed();
     assert!(!lists.is_empty());
     for list in lists {
-        let all = parse_handed(list).unwrap();
+        let all = handed::parse_handed(list).unwrap();
         for one in &all {
             for arch in ["x86_64", "aarch64"] {
                 let has = |other: &&handed::Handed| other.name == one.name && other.arch == arch;
