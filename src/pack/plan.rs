@@ -162,7 +162,7 @@ impl<S: FnMut(Job) -> bool> Plan<'_, S> {
                     self.cutter.restart();
                     let file = Arc::new(Large::open(self.dir, path, stamp, inode)?);
                     for number in 0..file.pieces() {
-                        let stats = self.stats.of_piece(&file, number);
+                        let stats = self.stats.of_piece(&file.path, (stamp, inode), number);
                         self.send(Job::Piece {
                             file: file.clone(),
                             number,

@@ -14,7 +14,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::Large;
 use super::walk::{Found, FoundKind, Inode, Stamp};
 use crate::digest::PieceDigest;
 
@@ -128,12 +127,17 @@ impl Stats {
     }
 
     /// Of a piece of a large file.
-    pub fn of_piece(&mut self, file: &Large, number: u64) -> Option<PieceDigest> {
+    pub fn of_piece(
+        &mut self,
+        path: &[u8],
+        (stamp, inode): (Stamp, Inode),
+        number: u64,
+    ) -> Option<PieceDigest> {
         self.text.clear();
         self.text.push(b'p');
         self.text.extend(number.to_le_bytes());
-        self.name(b'f', &file.path);
-        let settled = self.file(file.stamp, file.inode);
+        self.name(b'f', path);
+        let settled = self.file(stamp, inode);
         settled.then(|| PieceDigest::of(&self.text))
     }
 
