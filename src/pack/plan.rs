@@ -11,7 +11,7 @@ use nix::libc;
 
 use super::cut::{Cutter, SPLIT_BYTES};
 use super::stat_cache::Stats;
-use super::walk::{self, Found, FoundKind, Inode, Skipped, Stamp, Walk};
+use super::walk::{self, Found, FoundKind, Skipped, Stamp, Walk};
 use super::{Error, Limits, tarball};
 use crate::digest::PieceDigest;
 
@@ -41,7 +41,6 @@ pub struct Large {
     pub full: PathBuf,
     pub file: File,
     pub stamp: Stamp,
-    pub inode: Inode,
 }
 
 impl Large {
@@ -61,7 +60,7 @@ impl Large {
         self.stamp.size_bytes.div_ceil(SPLIT_BYTES)
     }
 
-    fn open(dir: &Path, path: Vec<u8>, stamp: Stamp, inode: Inode) -> Result<Self, Error> {
+    fn open(dir: &Path, path: Vec<u8>, stamp: Stamp) -> Result<Self, Error> {
         let full = walk::full_path(dir, &path);
         let file = open_readable(&full).map_err(|source| Error::Read {
             path: full.clone(),
@@ -72,7 +71,6 @@ impl Large {
             full,
             file,
             stamp,
-            inode,
         };
         large.check()?;
         Ok(large)
@@ -160,7 +158,7 @@ impl<S: FnMut(Job) -> bool> Plan<'_, S> {
                 FoundKind::File(stamp, inode) if stamp.size_bytes > SPLIT_BYTES => {
                     self.group()?;
                     self.cutter.restart();
-                    let file = Arc::new(Large::open(self.dir, path, stamp, inode)?);
+                    let file = Arc::new(Large::open(self.dir, path, stamp)?);
                     for number in 0..file.pieces() {
                         let stats = self.stats.of_piece(&file.path, (stamp, inode), number);
                         self.send(Job::Piece {
