@@ -77,8 +77,8 @@ const NIBBLES: [u8; 256] = {
 };
 
 /// Reads 64 lower-case hex digits.
-fn parse_hex(digits: &str) -> Option<[u8; 32]> {
-    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+fn parse_hex(digits: &[u8]) -> Option<[u8; 32]> {
+    let (pairs, rest) = digits.as_chunks::<2>();
     let mut bytes = [0; 32];
     if pairs.len() != bytes.len() || !rest.is_empty() {
         return None;
@@ -109,7 +109,8 @@ impl FromStr for Digest {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let bytes = text.strip_prefix("sha256:").and_then(parse_hex);
+        let bytes = text.strip_prefix("sha256:");
+        let bytes = bytes.and_then(|digits| parse_hex(digits.as_bytes()));
         bytes.map(Self).ok_or_else(|| ParseError::of(text))
     }
 }

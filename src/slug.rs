@@ -33,6 +33,11 @@ pub const MTIME_SECONDS: u64 = 315_532_800;
 /// valid UTF-8, becomes `\xNN` in lower-case hex digits.
 #[must_use]
 pub fn escape(path: &[u8]) -> String {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'[' | b']'..=b'~');
+    // Most are, and to look at all bytes of a path takes less time than to stop where one is not.
+    if path.iter().map(is_plain).fold(true, |all, one| all & one) {
+        return String::from_utf8_lossy(path).into_owned();
+    }
     let mut text = String::with_capacity(path.len());
     let hex = |text: &mut String, bytes: &[u8]| {
         for byte in bytes {

@@ -167,7 +167,7 @@ impl FromStr for State {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        parse_hex(text)
+        parse_hex(text.as_bytes())
             .map(Self)
             .ok_or_else(|| ParseError::of(text))
     }

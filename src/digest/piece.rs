@@ -8,7 +8,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-use super::{ParseError, Parsed, hex, parse_hex};
+use super::{ParseError, Parsed, parse_hex};
 
 /// The BLAKE3 digest of a run of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +19,12 @@ impl PieceDigest {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// Reads `blake3:<64 hex digits>`.
+    #[must_use]
+    pub fn from_text(text: &[u8; 71]) -> Option<Self> {
+        text.strip_prefix(b"blake3:").and_then(parse_hex).map(Self)
     }
 }
 
@@ -42,7 +48,8 @@ impl PieceHasher {
 
 impl fmt::Display for PieceDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "blake3:{}", hex(&self.0))
+        let hex = blake3::Hash::from_bytes(self.0).to_hex();
+        write!(f, "blake3:{hex}")
     }
 }
 
@@ -56,8 +63,8 @@ impl FromStr for PieceDigest {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let bytes = text.strip_prefix("blake3:").and_then(parse_hex);
-        bytes.map(Self).ok_or_else(|| ParseError::of(text))
+        let digest = text.as_bytes().try_into().ok().and_then(Self::from_text);
+        digest.ok_or_else(|| ParseError::of(text))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The digests that are made of a slug's pieces in their order.
 //!
-//! Those of the slug and of its tar, sha256 both, have a thread of their own: each takes its bytes one
-//! after the other, and together they are the longest run of work that cannot be divided.
+//! Those of the slug and of its tar, sha256 both, have a thread each: a digest takes its bytes one after
+//! the other, and the tar's is the longest run of work that cannot be divided.
 
 use std::sync::mpsc::{Receiver, Sender};
 
@@ -9,8 +9,8 @@ use super::Error;
 use super::plan::Large;
 use super::reuse::{LargeFile, Origin};
 use super::work::{Slot, read_piece};
-use crate::digest::{Continuing, PieceDigest, PieceHasher};
-use crate::slug::{States, Summary};
+use crate::digest::{Continuing, Digest, PieceDigest, PieceHasher, State};
+use crate::slug::States;
 
 /// The next member, whose bytes are still to be digested.
 pub struct Written {
@@ -21,41 +21,64 @@ pub struct Written {
     pub unread_bytes: Option<u64>,
 }
 
-/// Digests members until there are no more, and gives their slots back; says how the digests stand after
-/// each, and in the end.
-pub fn digest(written: &Receiver<Written>, slots: &Sender<Slot>) -> (Vec<States>, Summary) {
-    let (mut slug, mut tar) = (Continuing::default(), Continuing::default());
-    let mut states = Vec::new();
-    for Written {
-        slot,
-        known,
-        unread_bytes,
-    } in written
-    {
-        if let Some(known) = known {
-            slug.see_known(&slot.gzip, known.slug);
-            match unread_bytes {
-                Some(bytes) => tar.skip_known(bytes, known.tar),
-                None => tar.see_known(&slot.tar, known.tar),
-            }
-        } else {
-            slug.see(&slot.gzip);
-            tar.see(&slot.tar);
+/// A digest of all members.
+pub struct Digested {
+    /// How it stands after each member.
+    pub states: Vec<State>,
+    pub bytes: u64,
+    pub digest: Digest,
+}
+
+/// Digests the slug, and gives its members on.
+pub fn of_slug(written: &Receiver<Written>, next: &Sender<Written>) -> Digested {
+    let mut digest = InOrder::default();
+    for member in written {
+        let slug = &mut digest.continuing;
+        match member.known {
+            Some(known) => slug.see_known(&member.slot.gzip, known.slug),
+            None => slug.see(&member.slot.gzip),
         }
-        states.push(States {
-            slug: slug.state(),
-            tar: tar.state(),
-        });
-        // Workers may be gone already, at the end.
-        let _ = slots.send(slot);
+        digest.note();
+        next.send(member).expect("the tar's digest ends after us");
     }
-    let summary = Summary {
-        size_bytes: slug.seen_bytes(),
-        digest: slug.digest(),
-        tar_bytes: tar.seen_bytes(),
-        diff_id: tar.digest(),
-    };
-    (states, summary)
+    digest.finish()
+}
+
+/// Digests the tar, and gives slots back.
+pub fn of_tar(written: &Receiver<Written>, slots: &Sender<Slot>) -> Digested {
+    let mut digest = InOrder::default();
+    for member in written {
+        let tar = &mut digest.continuing;
+        match (member.known, member.unread_bytes) {
+            (Some(known), Some(bytes)) => tar.skip_known(bytes, known.tar),
+            (Some(known), None) => tar.see_known(&member.slot.tar, known.tar),
+            (None, _) => tar.see(&member.slot.tar),
+        }
+        digest.note();
+        // Workers may be gone already, at the end.
+        let _ = slots.send(member.slot);
+    }
+    digest.finish()
+}
+
+#[derive(Default)]
+struct InOrder {
+    continuing: Continuing,
+    states: Vec<State>,
+}
+
+impl InOrder {
+    fn note(&mut self) {
+        self.states.push(self.continuing.state());
+    }
+
+    fn finish(self) -> Digested {
+        Digested {
+            states: self.states,
+            bytes: self.continuing.seen_bytes(),
+            digest: self.continuing.digest(),
+        }
+    }
 }
 
 /// The digest of a large file, piece by piece.
@@ -94,11 +117,11 @@ impl FileDigest {
             .same
             .is_some_and(|(_, next, large)| !is_last || next == large.last + 1);
         match tar {
+            _ if is_known => {}
             Some(tar) if self.digested == number => {
                 self.hasher.see(&tar[file.content_of(number)]);
                 self.digested += 1;
             }
-            _ if is_known => {}
             // What was passed over is wanted after all.
             _ => {
                 let mut tar = Vec::new();

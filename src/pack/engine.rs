@@ -1,4 +1,5 @@
-//! The threads of a pack: one walks, some work, the caller's own collects, and one digests.
+//! The threads of a pack: one walks and one lists ahead of it, some work,
+//! the caller's own collects, and two digest.
 //!
 //! Jobs are numbered in the order of the tar; workers take them in that order and the collector
 //! puts the members in it again. What is in memory at a time is bounded by the slots, each with the
@@ -47,7 +48,7 @@ pub fn run<W: Write>(
     out: W,
     each: impl FnMut(Entry) -> io::Result<()>,
 ) -> Result<Written<W>, Error> {
-    let threads = options.threads.get().min(super::MOST_THREADS);
+    let threads = options.threads();
     let differs = &AtomicBool::new(false);
     thread::scope(|scope| {
         let (send_job, jobs) = sync_channel(PLANNED_JOBS);
@@ -67,21 +68,30 @@ pub fn run<W: Write>(
         // Gone with the last worker, which ends the walk.
         drop((queue, send_done));
         let (send_written, written) = channel();
+        let (send_digested, digested) = channel();
+        let slug = scope.spawn(move || digests::of_slug(&written, &send_digested));
         // Has `send_slot`: once that is gone, workers end.
-        let digests = scope.spawn(move || digests::digest(&written, &send_slot));
+        let tar = scope.spawn(move || digests::of_tar(&digested, &send_slot));
         // Takes `send_written`, which ends the digests.
         let collected = Collector::new(differs, out, each, send_written).collect(&done);
         drop(done);
         let skipped = join(walk);
-        let (states, summary) = join(digests);
+        let (slug, tar) = (join(slug), join(tar));
         let collected = collected?;
+        let states = slug.states.into_iter().zip(tar.states);
+        let states = states.map(|(slug, tar)| States { slug, tar });
         let members = collected.members.into_iter().zip(states);
         Ok(Written {
             out: collected.out,
             members: members
                 .map(|(member, states)| member.with(states))
                 .collect(),
-            summary,
+            summary: Summary {
+                size_bytes: slug.bytes,
+                digest: slug.digest,
+                tar_bytes: tar.bytes,
+                diff_id: tar.digest,
+            },
             copied_members: collected.copied_members,
             unread_members: collected.unread_members,
             skipped,

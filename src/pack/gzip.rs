@@ -68,9 +68,7 @@ impl Encoder {
             out.truncate(start);
             store(tar, out);
         }
-        out.extend(crc32(tar).to_le_bytes());
-        let size = u32::try_from(tar.len()).expect("members are small");
-        out.extend(size.to_le_bytes());
+        out.extend(trailer(tar));
     }
 }
 
@@ -123,6 +121,21 @@ pub fn is_of_level(member: &[u8], level: Level) -> bool {
     member.starts_with(&header)
 }
 
+/// Whether a member holds `tar`, as far as the checksum and size at its end tell.
+pub fn checks(member: &[u8], tar: &[u8]) -> bool {
+    member.ends_with(&trailer(tar))
+}
+
+/// What ends a member that holds `tar`: its CRC-32 and its size.
+fn trailer(tar: &[u8]) -> [u8; 8] {
+    let size = u32::try_from(tar.len()).expect("members are small");
+    let [crc, size] = [crc32(tar), size].map(u32::to_le_bytes);
+    let mut trailer = [0; 8];
+    trailer[..4].copy_from_slice(&crc);
+    trailer[4..].copy_from_slice(&size);
+    trailer
+}
+
 /// Appends stored blocks.
 fn store(bytes: &[u8], out: &mut Vec<u8>) {
     let blocks = bytes.len().div_ceil(STORED_BYTES);
@@ -162,8 +175,8 @@ mod tests {
                 let mut member = Vec::new();
                 Encoder::new(level).encode(bytes, &mut member);
                 assert!(is_of_level(&member, level));
-                assert!(holds(&member, bytes));
-                assert!(!holds(&member, &bytes[1..]));
+                assert!(holds(&member, bytes) && checks(&member, bytes));
+                assert!(!holds(&member, &bytes[1..]) && !checks(&member, &bytes[1..]));
                 let mut out = Vec::new();
                 flate2::read::GzDecoder::new(&member[..])
                     .read_to_end(&mut out)

@@ -37,6 +37,7 @@ mod error;
 mod extract;
 mod fast;
 mod gzip;
+mod listing;
 mod plan;
 mod reuse;
 mod source;
@@ -77,19 +78,31 @@ const MOST_THREADS: usize = 12;
 /// Most jobs in memory at a time, each with buffers of 2 MiB.
 const MOST_SLOTS: usize = MOST_THREADS + 2;
 
-/// Workers in addition to one a core, since some wait for the disk.
+/// Workers in addition to one a core where some wait for the disk.
 const SPARE_THREADS: usize = 2;
 
 /// How a slug is packed.
 pub struct Options<'a> {
     pub limits: Limits,
     pub level: Level,
-    /// How many threads compress; it does not show in the slug.
-    pub threads: NonZeroUsize,
+    /// How many threads compress, which does not show in the slug; else one a core, and two more where
+    /// files are to be read, which some wait for.
+    pub threads: Option<NonZeroUsize>,
     /// Slugs whose members are copied where they would come out the same.
     pub reusable: Option<&'a Reusable>,
     /// What an earlier pack has noted of the same tree: what has not changed since is copied unread.
     pub stat_cache: Option<&'a StatCache>,
+}
+
+impl Options<'_> {
+    fn threads(&self) -> usize {
+        let default = || {
+            let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+            let is_known = self.stat_cache.is_some_and(|known| !known.is_empty());
+            cores.saturating_add(if is_known { 0 } else { SPARE_THREADS })
+        };
+        self.threads.unwrap_or_else(default).get().min(MOST_THREADS)
+    }
 }
 
 impl Default for Options<'_> {
@@ -98,9 +111,7 @@ impl Default for Options<'_> {
         Self {
             limits: Limits::default(),
             level: Level::default(),
-            threads: thread::available_parallelism()
-                .unwrap_or(NonZeroUsize::MIN)
-                .saturating_add(SPARE_THREADS),
+            threads: None,
             reusable: None,
             stat_cache: None,
         }

@@ -6,10 +6,12 @@ use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use nix::libc;
 
 use super::cut::{Cutter, SPLIT_BYTES};
+use super::listing::{Ahead, Lister};
 use super::stat_cache::Stats;
 use super::walk::{self, Found, FoundKind, Skipped, Stamp, Walk};
 use super::{Error, Limits, tarball};
@@ -92,7 +94,23 @@ impl Large {
 }
 
 /// Walks a build dir and gives its jobs to `send`, in their order, until that says no.
-pub fn plan(dir: &Path, limits: &Limits, mut send: impl FnMut(Job) -> bool) -> Vec<Skipped> {
+///
+/// Another thread lists directories meanwhile: where most members are copied unread, nothing takes as long.
+pub fn plan(dir: &Path, limits: &Limits, send: impl FnMut(Job) -> bool) -> Vec<Skipped> {
+    let ahead = Ahead::default();
+    thread::scope(|scope| {
+        scope.spawn(|| ahead.run(Lister::new(dir, limits)));
+        let _end = ahead.end();
+        plan_walk(dir, limits, &ahead, send)
+    })
+}
+
+fn plan_walk(
+    dir: &Path,
+    limits: &Limits,
+    ahead: &Ahead,
+    mut send: impl FnMut(Job) -> bool,
+) -> Vec<Skipped> {
     let mut plan = Plan {
         dir,
         limits,
@@ -103,7 +121,7 @@ pub fn plan(dir: &Path, limits: &Limits, mut send: impl FnMut(Job) -> bool) -> V
         tar_bytes: 0,
         stats: Stats::now(),
     };
-    let mut walk = match Walk::new(dir, limits) {
+    let mut walk = match Walk::new(dir, limits, ahead) {
         Ok(walk) => walk,
         Err(error) => {
             send(Job::Failed(error));

@@ -28,8 +28,8 @@ struct Slug {
     members: Vec<Member>,
     /// Of the files that share a member with others, one after the other.
     files: Vec<PieceDigest>,
-    /// Which of `files` are in a member, by its place.
-    in_member: HashMap<usize, Range<usize>>,
+    /// Which of `files` are in a member, by its place, in the order of those.
+    in_member: Vec<(usize, Range<usize>)>,
     /// The files that are in several members, by the place of their first.
     large: HashMap<usize, LargeFile>,
 }
@@ -63,6 +63,14 @@ pub struct Origin {
     pub states: States,
 }
 
+impl Slug {
+    /// The digests of the files in a member, in their order.
+    fn files_in(&self, place: usize) -> &[PieceDigest] {
+        let found = self.in_member.binary_search_by_key(&place, |(at, _)| *at);
+        found.map_or(&[], |at| &self.files[self.in_member[at].1.clone()])
+    }
+}
+
 impl Reusable {
     /// Takes a slug of this format by its manifest, which must be the one that was made with it.
     /// Where two slugs have the same member, the first one's is used.
@@ -71,7 +79,7 @@ impl Reusable {
     /// The manifest cannot be read or is of another format: there is nothing to be reused.
     pub fn add(&mut self, manifest: impl BufRead, slug: File) -> io::Result<()> {
         let mut files = Vec::new();
-        let mut in_member = HashMap::new();
+        let mut in_member = Vec::<(_, Range<_>)>::new();
         let mut large = HashMap::new();
         let (format, members, _) = slug::read_digests(manifest, |Span(first, last), digest| {
             let places = (usize::try_from(first), usize::try_from(last));
@@ -84,7 +92,10 @@ impl Reusable {
                 // Entries come in the order of their members.
                 let start = files.len();
                 files.push(digest);
-                in_member.entry(place).or_insert(start..start).end = files.len();
+                match in_member.last_mut() {
+                    Some((last, range)) if *last == place => range.end = files.len(),
+                    _ => in_member.push((place, start..files.len())),
+                }
             }
         })?;
         if format != FORMAT {
@@ -131,7 +142,7 @@ impl Reusable {
         let whole = gzip::is_of_level(out, level) && PieceDigest::of(out) == member.digest;
         whole.then(|| Copied {
             digest: member.digest,
-            files: (slug.in_member.get(&place)).map_or(&[], |range| &slug.files[range.clone()]),
+            files: slug.files_in(place),
             large: slug.large.get(&place).copied(),
             from: Origin {
                 slug: number,

@@ -69,6 +69,10 @@ impl StatCache {
         Ok(serde_json::to_writer(to, self)?)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
     pub(super) fn get(&self, stats: &PieceDigest) -> Option<Known> {
         self.members.get(stats).copied()
     }

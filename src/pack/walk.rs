@@ -3,27 +3,19 @@
 //!
 //! Symlinks are never followed, but the build dir itself may be one. No file is opened; directories
 //! that their owner may not read are made readable. What is held in memory are the listings of one
-//! path's directories.
+//! path's directories, and some that come next.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
-use rustix::io::Errno;
+use rustix::fs::{FileType, Stat};
 
+use super::listing::{Ahead, Lister, Step};
 use super::{Error, Limits};
-use crate::slug::escape;
-
-/// What an owner needs to list a directory and reach what is in it.
-const LIST: u32 = 0o500;
-
-/// Bytes of a directory's listing that are read at once.
-const LISTING_BYTES: usize = 32 * 1024;
 
 /// Something that goes into the slug.
 pub struct Found {
@@ -116,7 +108,8 @@ impl std::fmt::Display for Skipped {
 
 /// A walk through a build dir.
 pub struct Walk<'a> {
-    dir: &'a Path,
+    lister: Lister<'a>,
+    ahead: &'a Ahead,
     limits: &'a Limits,
     /// The app's root is an entry too.
     entries: u64,
@@ -124,29 +117,19 @@ pub struct Walk<'a> {
     /// What is still to come of each directory on the way to the current one, last first.
     open: Vec<Vec<Step>>,
     pub skipped: Vec<Skipped>,
-    /// Room for a part of a listing.
-    listing: Vec<u8>,
-}
-
-/// Something to come: an entry, or all that is below a directory.
-struct Step {
-    /// Relative to the build dir; with a `/` at its end, what is below that directory. That is how
-    /// paths are in the order of their bytes: `a`, `a-b`, `a/x`.
-    path: Vec<u8>,
-    kind: Option<FoundKind>,
 }
 
 impl<'a> Walk<'a> {
     /// Starts at the root of a build dir, which is not given out itself.
-    pub fn new(dir: &'a Path, limits: &'a Limits) -> Result<Self, Error> {
+    pub fn new(dir: &'a Path, limits: &'a Limits, ahead: &'a Ahead) -> Result<Self, Error> {
         let mut walk = Self {
-            dir,
+            lister: Lister::new(dir, limits),
+            ahead,
             limits,
             entries: 1,
             name_bytes: 0,
             open: Vec::new(),
             skipped: Vec::new(),
-            listing: Vec::with_capacity(LISTING_BYTES),
         };
         walk.list(b"")?;
         Ok(walk)
@@ -167,125 +150,16 @@ impl<'a> Walk<'a> {
         Ok(None)
     }
 
-    /// Lists a directory; `prefix` is what its entries' paths start with.
+    /// Takes the listing of a directory; `prefix` is what its entries' paths start with.
     fn list(&mut self, prefix: &[u8]) -> Result<(), Error> {
-        let path = full_path(self.dir, prefix.strip_suffix(b"/").unwrap_or(prefix));
-        let error = |errno: Errno| Error::Read {
-            path: path.clone(),
-            source: errno.into(),
-        };
-        let dir = open_directory(&path, prefix.is_empty()).map_err(|source| Error::Read {
-            path: path.clone(),
-            source,
-        })?;
-        let mut steps = Vec::new();
-        let mut listing = std::mem::take(&mut self.listing);
-        let mut entries = RawDir::new(&dir, listing.spare_capacity_mut());
-        while let Some(entry) = entries.next() {
-            let entry = entry.map_err(error)?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            self.entry(&dir, prefix, name, entry.file_type(), &mut steps)?;
-            self.limits.check(self.entries, self.name_bytes)?;
-        }
-        self.listing = listing;
-        steps.sort_unstable_by(|a, b| b.path.cmp(&a.path));
-        self.open.push(steps);
+        let listing = self.ahead.take(prefix, &mut self.lister)?;
+        self.entries += listing.entries;
+        self.name_bytes += listing.name_bytes;
+        self.limits.check(self.entries, self.name_bytes)?;
+        self.skipped.extend(listing.skipped);
+        self.open.push(listing.steps);
         Ok(())
     }
-
-    /// Adds the steps for an entry of the directory whose entries' paths start with `prefix`.
-    fn entry(
-        &mut self,
-        dir: &OwnedFd,
-        prefix: &[u8],
-        name: &CStr,
-        kind: FileType,
-        steps: &mut Vec<Step>,
-    ) -> Result<(), Error> {
-        let path = [prefix, name.to_bytes()].concat();
-        let full = || full_path(self.dir, &path);
-        let error = |errno: Errno| Error::Read {
-            path: full(),
-            source: errno.into(),
-        };
-        let stat = || rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(error);
-        let kind = match kind {
-            // Not every file system tells.
-            FileType::Unknown => FileType::from_raw_mode(stat()?.st_mode),
-            kind => kind,
-        };
-        self.entries += 1;
-        self.name_bytes += path.len() as u64;
-        let kind = match kind {
-            FileType::Directory => {
-                steps.push(Step {
-                    path: [&path, &b"/"[..]].concat(),
-                    kind: None,
-                });
-                FoundKind::Directory
-            }
-            FileType::RegularFile => {
-                let stat = stat()?;
-                let stamp = Stamp::of(&stat).ok_or_else(|| Error::Changed { path: full() })?;
-                if stamp.executable {
-                    let capabilities = has_capabilities(&full());
-                    if stat.st_mode & 0o6000 != 0 {
-                        self.skip(&path, SkippedKind::SetUserId);
-                    }
-                    if capabilities {
-                        self.skip(&path, SkippedKind::Capabilities);
-                    }
-                }
-                FoundKind::File(stamp, Inode::of(&stat))
-            }
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(dir, name, Vec::new()).map_err(error)?;
-                let target = target.into_bytes();
-                self.name_bytes += target.len() as u64;
-                FoundKind::Symlink { target }
-            }
-            kind => {
-                self.skip(&path, skipped_kind(kind));
-                return Ok(());
-            }
-        };
-        steps.push(Step {
-            path,
-            kind: Some(kind),
-        });
-        Ok(())
-    }
-
-    fn skip(&mut self, path: &[u8], kind: SkippedKind) {
-        self.skipped.push(Skipped {
-            path: escape(path),
-            kind,
-        });
-    }
-}
-
-/// Opens a directory, and where its owner may not list it or reach what is in it, lets him first.
-fn open_directory(path: &Path, is_root: bool) -> io::Result<OwnedFd> {
-    let mut flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    if !is_root {
-        flags |= OFlags::NOFOLLOW;
-    }
-    let open = || rustix::fs::open(path, flags, Mode::empty());
-    let dir = match open() {
-        Err(Errno::ACCESS) => {
-            let_owner(path, LIST)?;
-            open()?
-        }
-        dir => dir?,
-    };
-    // Its content's types may be had without reaching it.
-    if rustix::fs::fstat(&dir)?.st_mode & LIST != LIST {
-        let_owner(path, LIST)?;
-    }
-    Ok(dir)
 }
 
 /// Adds permissions for the owner, where we are the owner or root; where we are neither, others'
@@ -304,19 +178,4 @@ pub fn full_path(dir: &Path, path: &[u8]) -> PathBuf {
         return dir.to_owned();
     }
     dir.join(OsStr::from_bytes(path))
-}
-
-/// Whether the kernel would give a program more than its caller has. A file system without such
-/// attributes has none.
-fn has_capabilities(path: &Path) -> bool {
-    let mut none = [0_u8; 0];
-    rustix::fs::lgetxattr(path, c"security.capability", &mut none).is_ok()
-}
-
-fn skipped_kind(kind: FileType) -> SkippedKind {
-    match kind {
-        FileType::Fifo => SkippedKind::Fifo,
-        FileType::Socket => SkippedKind::Socket,
-        _ => SkippedKind::Device,
-    }
 }

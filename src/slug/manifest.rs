@@ -230,16 +230,24 @@ impl Entry {
 
 /// Reads the members of an entry's line, and its digest where it is a file, from the line's end.
 fn digests_at_end(line: &[u8]) -> Option<(Span, Option<PieceDigest>)> {
-    let line = str::from_utf8(line).ok()?.strip_suffix("]}")?;
-    let (line, members) = line.rsplit_once(",\"members\":[")?;
-    let (first, last) = members.split_once(',')?;
+    let (line, members) = split_at_last(line.strip_suffix(b"]}")?, b'[')?;
+    let line = line.strip_suffix(b",\"members\":")?;
+    let (first, last) = str::from_utf8(members).ok()?.split_once(',')?;
     let span = Span(first.parse().ok()?, last.parse().ok()?);
     // No text within has a quote without a backslash.
-    let digest = match line.rsplit_once(",\"digest\":\"") {
-        Some((_, digest)) => Some(digest.strip_suffix('"')?.parse().ok()?),
-        None => None,
+    let digest = match line.strip_suffix(b"\"")?.split_last_chunk() {
+        Some((line, digest)) if line.ends_with(b",\"digest\":\"") => {
+            Some(PieceDigest::from_text(digest)?)
+        }
+        _ => None,
     };
     Some((span, digest))
+}
+
+/// What comes before and after the last such byte.
+fn split_at_last(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().rposition(|one| *one == byte)?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 impl EntryKind {
@@ -524,6 +532,7 @@ mod tests {
                 "x",
                 "grüße/\\x00\"\u{7f}",
                 "a\",\"digest\":\"blake3:00",
+                &format!("\",\"digest\":\"{digest}"),
                 ",\"members\":[1,2]}",
             ] {
                 let entry = Entry {

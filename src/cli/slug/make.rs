@@ -22,13 +22,12 @@ pub(super) fn pack(args: &Pack) -> Result<()> {
         added.with_context(|| file.display().to_string())?;
     }
     let stat_cache = args.stat_cache.as_deref().and_then(read_stat_cache);
-    let defaults = Options::default();
     let options = Options {
         level: if args.fast { Level::Fast } else { Level::Small },
-        threads: args.threads.unwrap_or(defaults.threads),
+        threads: args.threads,
         reusable: Some(&reusable),
         stat_cache: stat_cache.as_ref(),
-        ..defaults
+        ..Options::default()
     };
     let paths = [args.output.clone(), beside(&args.output, "manifest.json")];
     let new = paths.clone().map(|path| beside(&path, "new"));

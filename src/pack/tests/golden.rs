@@ -153,7 +153,7 @@ fn digests_are_the_format_s_on_any_disk_with_any_threads_in_any_order() {
             make(&dir, shuffled(&tree, seed));
             for threads in [1, 2, 8] {
                 let options = Options {
-                    threads: NonZeroUsize::new(threads).unwrap(),
+                    threads: NonZeroUsize::new(threads),
                     ..Options::default()
                 };
                 let summary = |options: &Options<'_>| {
@@ -246,7 +246,7 @@ fn megabytes_with_one_two_and_eight_threads() {
         for threads in [1, 2, 8, 100] {
             let options = Options {
                 level,
-                threads: NonZeroUsize::new(threads).unwrap(),
+                threads: NonZeroUsize::new(threads),
                 ..Options::default()
             };
             let packed = pack_with(dir.path(), Vec::new(), &options).unwrap();
