@@ -165,7 +165,8 @@ impl<'a> Walk<'a> {
 /// Adds permissions for the owner, where we are the owner or root; where we are neither, others'
 /// permissions must do.
 pub fn let_owner(path: &Path, permissions: u32) -> io::Result<()> {
-    let mode = fs::symlink_metadata(path)?.permissions().mode();
+    // Of the same as is changed, where that is a symlink's target.
+    let mode = fs::metadata(path)?.permissions().mode();
     match fs::set_permissions(path, Permissions::from_mode(mode & 0o7777 | permissions)) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         result => result,

@@ -26,6 +26,22 @@ fn what_its_owner_may_not_read_is_packed() {
     assert_eq!(packed(&tree).manifest.summary.digest.to_string(), DIGEST);
 }
 
+/// Others get no permission by it.
+#[test]
+fn a_closed_build_dir_is_opened_for_its_owner_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (app, link) = (dir.path().join("app"), dir.path().join("link"));
+    fs::create_dir(&app).unwrap();
+    fs::write(app.join("web"), "web").unwrap();
+    std::os::unix::fs::symlink(&app, &link).unwrap();
+    for path in [&app, &link] {
+        fs::set_permissions(&app, Permissions::from_mode(0o310)).unwrap();
+        assert_eq!(pack(path, Vec::new()).unwrap().manifest.entries.len(), 1);
+        let mode = fs::metadata(&app).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o710, "{}", path.display());
+    }
+}
+
 #[test]
 fn a_plain_user_packs_what_root_packs() {
     if !nix::unistd::geteuid().is_root() {
@@ -41,7 +57,8 @@ fn a_plain_user_packs_what_root_packs() {
     command.current_dir("/").gid(NOBODY).uid(NOBODY);
     command.args(["--test-threads=1", "--exact"]);
     command.arg("pack::tests::unprivileged::what_its_owner_may_not_read_is_packed");
+    command.arg("pack::tests::unprivileged::a_closed_build_dir_is_opened_for_its_owner_alone");
     command.arg("pack::tests::golden::a_tree_with_one_of_everything");
     command.arg("pack::tests::round_trip::gnu_tar_reads_it");
-    assert_ran(3, &run(&mut command, b"", ""));
+    assert_ran(4, &run(&mut command, b"", ""));
 }
