@@ -1,10 +1,10 @@
-//! The threads of a pack: one walks and one lists ahead of it, some work,
-//! the caller's own collects, and two digest.
+//! The threads of a pack: one walks and one lists ahead of it, some work, the caller's own collects, and
+//! two digest.
 //!
 //! Jobs are numbered in the order of the tar; workers take them in that order and the collector
 //! puts the members in it again. What is in memory at a time is bounded by the slots, each with the
-//! buffers of one job: a worker takes a slot before a job, and the collector gives it back once the
-//! member is written. The job that the collector waits for is always one that has a slot.
+//! buffers of one job: a worker takes a slot before a job, and it is given back once the member is
+//! written and digested. The job that the collector waits for is always one that has a slot.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

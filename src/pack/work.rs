@@ -99,42 +99,23 @@ impl<'a> Worker<'a> {
         let (piece, stats) = Piece::of(job)?;
         let cache = self.options.stat_cache;
         let known = stats.and_then(|stats| cache?.get(&stats));
-        let differs = self.differs.load(Ordering::Relaxed);
-        let Slot { tar, gzip } = &mut slot;
         if let Some(known) = known
-            && let Some(copied) = self.copy(place, known, gzip)
-            && let Some(content) = piece.content(copied.files)
+            && let Some(copy) = self.copy_known(place, known, &piece, &mut slot)?
         {
-            let tar_bytes = usize::try_from(known.tar_bytes).expect("a member that was copied");
-            let unread = !differs || piece.entries() >= MANY_ENTRIES;
-            let is_whole = match (differs, unread) {
-                (false, _) => true,
-                (true, true) => {
-                    self.decoder.decode(gzip, tar_bytes, tar)?;
-                    true
-                }
-                (true, false) => {
-                    tar.clear();
-                    piece.read(self.dir, tar)?;
-                    // Its stats say that it is the same: a check for what they cannot see.
-                    gzip::checks(gzip, tar)
-                }
-            };
-            if is_whole {
-                return Ok(Done {
-                    digest: copied.digest,
-                    input: known.input,
-                    tar_bytes,
-                    stats,
-                    copied: Some(copied.from),
-                    large: copied.large,
-                    content,
-                    slot,
-                    unread,
-                    has_tar: differs,
-                });
-            }
+            return Ok(Done {
+                digest: copy.copied.digest,
+                input: known.input,
+                tar_bytes: tar_bytes(known),
+                stats,
+                copied: Some(copy.copied.from),
+                large: copy.copied.large,
+                content: copy.content,
+                slot,
+                unread: copy.unread,
+                has_tar: copy.has_tar,
+            });
         }
+        let Slot { tar, gzip } = &mut slot;
         tar.clear();
         let contents = piece.read(self.dir, tar)?;
         let tar_bytes = tar.len();
@@ -180,10 +161,58 @@ impl<'a> Worker<'a> {
         })
     }
 
+    /// Copies the member of a piece whose files' stats are known. It is read only where the tar is needed
+    /// and to decompress it takes longer; not copied where something else is read than was known.
+    fn copy_known(
+        &mut self,
+        place: usize,
+        known: Known,
+        piece: &Piece,
+        Slot { tar, gzip }: &mut Slot,
+    ) -> Result<Option<KnownCopy<'a>>, Error> {
+        let Some(copied) = self.copy(place, known, gzip) else {
+            return Ok(None);
+        };
+        let Some(content) = piece.content(copied.files) else {
+            return Ok(None);
+        };
+        let has_tar = self.differs.load(Ordering::Relaxed);
+        let unread = !has_tar || piece.entries() >= MANY_ENTRIES;
+        if has_tar && unread {
+            self.decoder.decode(gzip, tar_bytes(known), tar)?;
+        } else if has_tar {
+            tar.clear();
+            piece.read(self.dir, tar)?;
+            if !gzip::checks(gzip, tar) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(KnownCopy {
+            copied,
+            content,
+            unread,
+            has_tar,
+        }))
+    }
+
     fn copy(&self, place: usize, known: Known, gzip: &mut Vec<u8>) -> Option<Copied<'a>> {
         let slugs = self.options.reusable?;
         slugs.copy(place, known, self.options.level, gzip)
     }
+}
+
+/// A member that was copied by what its files' stats say.
+struct KnownCopy<'a> {
+    copied: Copied<'a>,
+    content: Content,
+    /// As in [`Done`].
+    unread: bool,
+    has_tar: bool,
+}
+
+/// Of the piece of a member that was copied.
+fn tar_bytes(known: Known) -> usize {
+    usize::try_from(known.tar_bytes).expect("a member is small")
 }
 
 /// A member's piece of the tar, to be read.
