@@ -215,7 +215,8 @@ fn processes_with(words: &str) -> usize {
 fn who_leaves_ends_his_dyno() {
     let mut site = Site::without_server();
     std::fs::create_dir_all(site.data()).unwrap();
-    let options = "run_idle_seconds: 2\nstop_timeout_seconds: 1\n";
+    // Long enough for a busy machine to hear a connection close before.
+    let options = "run_idle_seconds: 8\nstop_timeout_seconds: 1\n";
     std::fs::write(site.data().join("slugline.yml"), options).unwrap();
     site.start(&[]);
     let _app = deployed(&site, "hello");

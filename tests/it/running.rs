@@ -71,6 +71,22 @@ fn built(site: &Site, fixture: &str, buildpack: &[&str]) -> String {
     out
 }
 
+/// As when `nohup` has started the server.
+#[test]
+fn what_its_starter_ignores_a_command_hears() {
+    let site = Site::without_server();
+    let slug = built(&site, "nodejs_http", &[]);
+    let mut run = site.command(Path::new("env"));
+    let ignored = "--ignore-signal=HUP,INT,TERM,USR1";
+    run.args([ignored, SLUGLINE, "run", &slug, "--"]);
+    run.args(["bash", "-c"]);
+    run.arg("for one in HUP INT TERM USR1; do trap \"echo $one\" $one; kill -$one $$; done");
+    let ran = run.output().unwrap();
+    let [said, errors] = [ran.stdout, ran.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert_eq!(errors, "");
+    assert_eq!(said, "HUP\nINT\nTERM\nUSR1\n");
+}
+
 #[test]
 fn a_slug_s_file_runs_with_no_server() {
     let site = Site::without_server();

@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid, sethostname, setsid};
@@ -194,6 +194,7 @@ fn die_with_parent() -> Step<()> {
 
 /// Blocks the signals that the helper's processes wait for by hand.
 fn block_signals() -> Step<SigSet> {
+    default_signals()?;
     let mut set = SigSet::empty();
     for signal in [
         Signal::SIGTERM,
@@ -206,6 +207,20 @@ fn block_signals() -> Step<SigSet> {
     }
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).map_err(at("block signals"))?;
     Ok(set)
+}
+
+/// Has signals do what they do by default: those that `nohup` or a shell has the server ignore would never
+/// be heard, and no command could have them back.
+fn default_signals() -> Step<()> {
+    for signal in Signal::iterator() {
+        // Nobody can ignore the first two; the third is std's, until the command starts.
+        if !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP | Signal::SIGPIPE) {
+            // SAFETY: no handler of ours is involved.
+            unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }
+                .map_err(at(format!("reset {signal}")))?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until `child` ends, handing SIGTERM and its like to `pass_on`; returns an exit code.
