@@ -9,7 +9,7 @@ fuzz_target!(|bytes: &[u8]| {
     std::fs::write(dir.path().join("a"), bytes).unwrap();
     let options = Options {
         level: Level::Fast,
-        threads: std::num::NonZeroUsize::MIN,
+        threads: Some(std::num::NonZeroUsize::MIN),
         ..Options::default()
     };
     let packed = pack_with(dir.path(), Vec::new(), &options).unwrap();

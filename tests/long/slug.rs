@@ -21,7 +21,7 @@ fn places() -> [tempfile::TempDir; 2] {
 fn packed(dir: &Path) -> Summary {
     let pack = |threads| {
         let options = Options {
-            threads: NonZeroUsize::new(threads).unwrap(),
+            threads: NonZeroUsize::new(threads),
             ..Options::default()
         };
         let packed = pack::pack_streamed(dir, std::io::sink(), std::io::sink(), &options);
