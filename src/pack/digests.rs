@@ -7,8 +7,9 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use super::Error;
 use super::plan::Large;
+use super::read;
 use super::reuse::{LargeFile, Origin};
-use super::work::{Slot, read_piece};
+use super::work::Slot;
 use crate::digest::{Continuing, Digest, PieceDigest, PieceHasher, State};
 use crate::slug::States;
 
@@ -92,7 +93,7 @@ pub struct FileDigest {
 }
 
 impl FileDigest {
-    /// Takes the next piece, whose part of the tar may not have been read where it was copied.
+    /// Takes the next piece, whose part of the tar is not given where it was copied by its file's stats.
     pub fn piece(
         &mut self,
         file: &Large,
@@ -117,17 +118,17 @@ impl FileDigest {
             .same
             .is_some_and(|(_, next, large)| !is_last || next == large.last + 1);
         match tar {
-            _ if is_known => {}
             Some(tar) if self.digested == number => {
                 self.hasher.see(&tar[file.content_of(number)]);
                 self.digested += 1;
             }
+            _ if is_known => {}
             // What was passed over is wanted after all.
             _ => {
                 let mut tar = Vec::new();
                 for number in self.digested..=number {
                     tar.clear();
-                    read_piece(file, number, &mut tar)?;
+                    read::piece(file, number, &mut tar)?;
                     self.hasher.see(&tar[file.content_of(number)]);
                 }
                 self.digested = number + 1;

@@ -15,10 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 
 use super::digests::{self, FileDigest};
+use super::found::Skipped;
 use super::gzip::Decoder;
 use super::plan::{self, Job};
 use super::stat_cache::{Known, StatCache};
-use super::walk::Skipped;
 use super::work::{Content, Done, Slot, Worker};
 use super::{Error, Options};
 use crate::digest::PieceDigest;
@@ -235,6 +235,7 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
             copied,
             large,
             content,
+            known,
             unread,
             mut has_tar,
         } = done;
@@ -255,7 +256,8 @@ impl<'a, W: Write, F: FnMut(Entry) -> io::Result<()>> Collector<'a, W, F> {
             has_tar = true;
         }
         if let Content::Piece { file, number } = &content {
-            let tar = has_tar.then_some(&slot.tar[..]);
+            // Of a file that is as it was, the digest is carried over.
+            let tar = (has_tar && !known).then_some(&slot.tar[..]);
             self.file.piece(file, *number, tar, copied, large)?;
         }
         if let Some(stats) = stats {

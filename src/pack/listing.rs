@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use super::walk::{FoundKind, Inode, Skipped, SkippedKind, Stamp, full_path, let_owner};
+use super::found::{FoundKind, Inode, Skipped, SkippedKind, Stamp, full_path, let_owner};
 use super::{Error, Limits};
 use crate::slug::escape;
 

@@ -11,9 +11,10 @@ use std::thread;
 use nix::libc;
 
 use super::cut::{Cutter, SPLIT_BYTES};
+use super::found::{self, Found, FoundKind, Skipped, Stamp};
 use super::listing::{Ahead, Lister};
 use super::stat_cache::Stats;
-use super::walk::{self, Found, FoundKind, Skipped, Stamp, Walk};
+use super::walk::Walk;
 use super::{Error, Limits, tarball};
 use crate::digest::PieceDigest;
 
@@ -63,7 +64,7 @@ impl Large {
     }
 
     fn open(dir: &Path, path: Vec<u8>, stamp: Stamp) -> Result<Self, Error> {
-        let full = walk::full_path(dir, &path);
+        let full = found::full_path(dir, &path);
         let file = open_readable(&full).map_err(|source| Error::Read {
             path: full.clone(),
             source,
@@ -244,7 +245,7 @@ pub fn open_readable(path: &Path) -> io::Result<File> {
     };
     match open() {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            walk::let_owner(path, 0o400)?;
+            found::let_owner(path, 0o400)?;
             open()
         }
         result => result,

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::walk::{Found, FoundKind, Inode, Stamp};
+use super::found::{Found, FoundKind, Inode, Stamp};
 use crate::digest::PieceDigest;
 
 /// How long a file must have been as it is before a pack. File systems note times in steps of some
