@@ -77,7 +77,7 @@ fn what_its_starter_ignores_a_command_hears() {
     let site = Site::without_server();
     let slug = built(&site, "nodejs_http", &[]);
     let mut run = site.command(Path::new("env"));
-    let ignored = "--ignore-signal=HUP,INT,TERM,USR1";
+    let ignored = "--ignore-signal=CHLD,HUP,INT,TERM,USR1";
     run.args([ignored, SLUGLINE, "run", &slug, "--"]);
     run.args(["bash", "-c"]);
     run.arg("for one in HUP INT TERM USR1; do trap \"echo $one\" $one; kill -$one $$; done");

@@ -160,6 +160,28 @@ fn deployed() -> Ours {
 #[test]
 fn heroku_s_client_manages_an_app() {
     let ours = deployed();
+    manages_config(&ours);
+    manages_dynos(&ours);
+    manages_releases(&ours);
+    manages_what_leads_there(&ours);
+
+    ours.says("stack", &["* "]);
+    ours.says("access", &["admin", "owner"]);
+    ours.says("addons", &["No add-ons for app hello."]);
+    ours.says("auth:whoami", &["admin"]);
+    let refused = ours.run(&["apps:rename", "other"]);
+    assert!(
+        refused.code != Some(0) && refused.stderr.contains("name"),
+        "{refused:?}"
+    );
+    ours.says(
+        "apps:destroy hello --confirm hello",
+        &["Destroying hello (including all add-ons)... done"],
+    );
+    ours.says("apps", &["You have no apps."]);
+}
+
+fn manages_config(ours: &Ours) {
     ours.says("apps", &["=== admin Apps", "hello (local)"]);
     ours.says(
         "apps:info",
@@ -184,7 +206,9 @@ fn heroku_s_client_manages_an_app() {
         "config:unset B",
         &["Unsetting B and restarting hello... done, v4"],
     );
+}
 
+fn manages_dynos(ours: &Ours) {
     ours.says(
         "ps",
         &[
@@ -224,7 +248,9 @@ fn heroku_s_client_manages_an_app() {
         ours.said("ps").contains("web.1: down ")
     });
     ours.said("ps:restart --dyno-name web.1");
+}
 
+fn manages_releases(ours: &Ours) {
     ours.says(
         "releases",
         &[
@@ -246,7 +272,9 @@ fn heroku_s_client_manages_an_app() {
     ours.says("rollback", &["Rolling back hello to v3... done, v5"]);
     ours.says("rollback v2", &["Rolling back hello to v2... done, v6"]);
     eventually("v2's config", || ours.get("/env/A").is_empty());
+}
 
+fn manages_what_leads_there(ours: &Ours) {
     ours.says(
         "domains:add www.example.com",
         &[
@@ -279,21 +307,6 @@ fn heroku_s_client_manages_an_app() {
         "maintenance:off",
         &["Disabling maintenance mode for hello... done"],
     );
-
-    ours.says("stack", &["* "]);
-    ours.says("access", &["admin", "owner"]);
-    ours.says("addons", &["No add-ons for app hello."]);
-    ours.says("auth:whoami", &["admin"]);
-    let refused = ours.run(&["apps:rename", "other"]);
-    assert!(
-        refused.code != Some(0) && refused.stderr.contains("name"),
-        "{refused:?}"
-    );
-    ours.says(
-        "apps:destroy hello --confirm hello",
-        &["Destroying hello (including all add-ons)... done"],
-    );
-    ours.says("apps", &["You have no apps."]);
 }
 
 #[test]

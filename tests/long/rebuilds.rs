@@ -2,6 +2,7 @@
 //! record, whatever is the newest by then.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -62,7 +63,7 @@ impl Index {
         let text = format!("TEXT = 'Hello from {name} {version}'\n");
         let (file, bytes) = wheel(work, name, version, &text, needs);
         let page = self.pages.entry(name.to_owned()).or_default();
-        *page += &format!("<a href=\"/{file}\">{file}</a><br>");
+        write!(page, "<a href=\"/{file}\">{file}</a><br>").unwrap();
         let page = format!("<!DOCTYPE html><html><body>{page}</body></html>");
         self.registry.put(format!("/simple/{name}/"), page);
         self.registry.put(format!("/{file}"), bytes);

@@ -141,9 +141,33 @@ fn a_hundred_pushes_at_once() {
         })
     });
 
-    let done = done.into_inner().unwrap();
+    let good = every_push_got_its_answer(&site, &trees, &done.into_inner().unwrap());
+    assert!(good >= PUSHES * 2 / 5, "{good}");
+    // A killed client's push may have been past its commit point.
+    assert!(deploys_that_agree(&site) >= good);
+    // What the releases run is no leak of their pushes.
+    for app in 0..APPS {
+        let name = format!("app-{app}");
+        if site.api("GET", &format!("/apps/{name}/dynos"), None).1 != serde_json::json!([]) {
+            site.slugline(&["ps", "scale", "web=0", "-a", &name])
+                .success();
+        }
+    }
+    eventually("nothing is left of any push", || {
+        let scratch = fs::read_dir(site.data().join("scratch")).unwrap().count();
+        let leaked = open_files(site.server_id()).saturating_sub(before);
+        scratch == 0 && children(site.server_id()) == 0 && leaked <= 8 + OPEN_OF_APP * APPS
+    });
+}
+
+/// How many of the pushes deployed, of those whose clients lived.
+fn every_push_got_its_answer(
+    site: &Site,
+    trees: &[PathBuf],
+    done: &BTreeMap<usize, Option<Ran>>,
+) -> usize {
     let mut good = 0;
-    for (number, ran) in &done {
+    for (number, ran) in done {
         let Some(ran) = ran else { continue };
         let text = &ran.stderr;
         match kind(*number) {
@@ -178,8 +202,11 @@ fn a_hundred_pushes_at_once() {
             Kind::Killed => unreachable!(),
         }
     }
-    assert!(good >= PUSHES * 2 / 5, "{good}");
+    good
+}
 
+/// How many deploys there were, after builds, releases and branches of each app agreed.
+fn deploys_that_agree(site: &Site) -> usize {
     let mut deploys = 0;
     for app in 0..APPS {
         let name = format!("app-{app}");
@@ -201,24 +228,12 @@ fn a_hundred_pushes_at_once() {
         assert_eq!(head.code == Some(0), deployed > 0, "{name}");
         deploys += deployed;
         let left = files_below(&bare);
-        let left = left
-            .iter()
-            .filter(|path| path.contains("incoming-") || path.ends_with(".lock"));
+        let unfinished = |path: &&String| {
+            let extension = Path::new(path).extension();
+            path.contains("incoming-") || extension.is_some_and(|ext| ext == "lock")
+        };
+        let left = left.iter().filter(unfinished);
         assert_eq!(left.collect::<Vec<_>>(), Vec::<&String>::new());
     }
-    // A killed client's push may have been past its commit point.
-    assert!(deploys >= good);
-    // What the releases run is no leak of their pushes.
-    for app in 0..APPS {
-        let name = format!("app-{app}");
-        if site.api("GET", &format!("/apps/{name}/dynos"), None).1 != serde_json::json!([]) {
-            site.slugline(&["ps", "scale", "web=0", "-a", &name])
-                .success();
-        }
-    }
-    eventually("nothing is left of any push", || {
-        let scratch = fs::read_dir(site.data().join("scratch")).unwrap().count();
-        let leaked = open_files(site.server_id()).saturating_sub(before);
-        scratch == 0 && children(site.server_id()) == 0 && leaked <= 8 + OPEN_OF_APP * APPS
-    });
+    deploys
 }

@@ -36,13 +36,13 @@ fn http_backend(root: PathBuf) -> String {
     thread::spawn(move || {
         for connection in listener.incoming().flatten() {
             let root = root.clone();
-            thread::spawn(move || answer(connection, &root));
+            thread::spawn(move || answer(&connection, &root));
         }
     });
     url
 }
 
-fn answer(connection: TcpStream, root: &Path) {
+fn answer(mut connection: &TcpStream, root: &Path) {
     let mut reader = BufReader::new(connection.try_clone().unwrap());
     let mut line = String::new();
     if reader.read_line(&mut line).unwrap_or(0) == 0 {
@@ -128,7 +128,7 @@ fn answer(connection: TcpStream, root: &Path) {
     )
     .into_bytes();
     answer.extend_from_slice(body);
-    let _ = (&connection).write_all(&answer);
+    let _ = connection.write_all(&answer);
 }
 
 /// What kind of answer the pusher has read, for each ref.
