@@ -1,7 +1,6 @@
 //! The listings of directories, for the walk: some are made ahead of it, by a thread of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -10,7 +9,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use super::found::{FoundKind, Inode, Skipped, SkippedKind, Stamp, full_path, let_owner};
+use super::found::{Found, FoundKind, Inode, Skipped, SkippedKind, Stamp, full_path, let_owner};
 use super::{Error, Limits};
 use crate::slug::escape;
 
@@ -20,10 +19,14 @@ const LIST: u32 = 0o500;
 /// Bytes of a directory's listing that are read at once.
 const LISTING_BYTES: usize = 32 * 1024;
 
-/// Entries that are listed ahead; a directory is listed at once, whatever it has.
+/// Entries that are listed ahead.
 const ENTRIES_AHEAD: u64 = 4096;
 
-/// What is in a directory.
+/// Bytes of steps that one listing has; a directory that takes more is listed in parts, and read again
+/// for each.
+const PART_BYTES: usize = 4 << 20;
+
+/// What is in a directory, or a part of it.
 #[derive(Default)]
 pub struct Listing {
     /// In the order of the walk, last first.
@@ -34,19 +37,25 @@ pub struct Listing {
     pub skipped: Vec<Skipped>,
 }
 
-/// Something to come: an entry, or all that is below a directory.
-pub struct Step {
-    /// Relative to the build dir; with a `/` at its end, what is below that directory. That is how
-    /// paths are in the order of their bytes: `a`, `a-b`, `a/x`.
-    pub path: Vec<u8>,
-    pub kind: Option<FoundKind>,
+/// Something to come. Paths are relative to the build dir.
+pub enum Step {
+    Entry(Found),
+    /// All that is below a directory, whose path has a `/` at its end: so paths are in the order of their
+    /// bytes, as in `a`, `a-b`, `a/x`.
+    Below(Vec<u8>),
+    /// What follows in the same directory, from this path on, which is of an entry or as `Below` has it.
+    Rest(Vec<u8>),
 }
+
+/// The path of a step that is not made yet, and what is there; a directory has two.
+type Name = (Vec<u8>, FileType);
 
 /// Lists directories of a build dir.
 pub struct Lister<'a> {
     dir: &'a Path,
-    limits: &'a Limits,
-    /// Room for a part of a listing.
+    pub limits: &'a Limits,
+    part_bytes: usize,
+    /// Room for some of a directory's entries.
     room: Vec<u8>,
 }
 
@@ -55,19 +64,22 @@ impl<'a> Lister<'a> {
         Self {
             dir,
             limits,
+            part_bytes: PART_BYTES,
             room: Vec::with_capacity(LISTING_BYTES),
         }
     }
 
-    /// Lists a directory, as far as the limits let it; `prefix` is what its entries' paths start with.
-    pub fn list(&mut self, prefix: &[u8]) -> Result<Listing, Error> {
+    /// Lists a directory from a path on, as far as the limits let it; `prefix` is what its entries'
+    /// paths start with.
+    fn list(&mut self, prefix: &[u8], from: &[u8]) -> Result<Listing, Error> {
         let path = full_path(self.dir, prefix.strip_suffix(b"/").unwrap_or(prefix));
         let error = |source: io::Error| Error::Read {
             path: path.clone(),
             source,
         };
         let dir = open_directory(&path, prefix.is_empty()).map_err(error)?;
-        let mut listing = Listing::default();
+        let mut part = Part::new(from, self.part_bytes);
+        let (mut there, mut name_bytes) = (0, 0);
         let mut entries = RawDir::new(&dir, self.room.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(|errno| error(errno.into()))?;
@@ -75,48 +87,128 @@ impl<'a> Lister<'a> {
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
-            listing.add(self.dir, &dir, prefix, name, entry.file_type())?;
+            let path = [prefix, name.to_bytes()].concat();
+            there += 1;
+            name_bytes += path.len() as u64;
+            self.limits.check(there, name_bytes)?;
+            let kind = match entry.file_type() {
+                // Not every file system tells.
+                FileType::Unknown => {
+                    let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW);
+                    FileType::from_raw_mode(stat.map_err(|errno| error(errno.into()))?.st_mode)
+                }
+                kind => kind,
+            };
+            if kind == FileType::Directory {
+                part.add([&path, &b"/"[..]].concat(), kind);
+            }
+            part.add(path, kind);
+        }
+        let (names, mut until) = part.end();
+        let mut listing = Listing::default();
+        listing.steps.reserve(names.len() + 1);
+        for (path, kind) in names {
+            // What symlinks lead to takes room as well.
+            if listing.name_bytes > self.part_bytes as u64 {
+                until = Some(path);
+                break;
+            }
+            listing.add(self.dir, &dir, prefix.len(), path, kind)?;
             self.limits.check(listing.entries, listing.name_bytes)?;
         }
-        (listing.steps).sort_unstable_by(|a, b| b.path.cmp(&a.path));
+        listing.steps.extend(until.map(Step::Rest));
+        listing.steps.reverse();
         Ok(listing)
     }
 }
 
+/// The first names of a directory, of those that are not listed yet.
+struct Part<'a> {
+    from: &'a [u8],
+    most_bytes: usize,
+    /// The first that is left for the next part.
+    until: Option<Vec<u8>>,
+    names: Vec<Name>,
+    /// Of the steps that they will be.
+    bytes: usize,
+}
+
+impl<'a> Part<'a> {
+    fn new(from: &'a [u8], most_bytes: usize) -> Self {
+        Self {
+            from,
+            most_bytes,
+            until: None,
+            names: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    fn add(&mut self, path: Vec<u8>, kind: FileType) {
+        if &*path < self.from || self.until.as_ref().is_some_and(|until| path >= *until) {
+            return;
+        }
+        self.bytes += step_bytes(&path);
+        self.names.push((path, kind));
+        if self.bytes > 2 * self.most_bytes {
+            self.cut();
+        }
+    }
+
+    /// Sorts the names, and leaves those that are too many for the next part.
+    fn cut(&mut self) {
+        self.names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        self.bytes = 0;
+        for at in 0..self.names.len() {
+            let bytes = self.bytes + step_bytes(&self.names[at].0);
+            // One, however long, so that there is an end.
+            if at > 0 && bytes > self.most_bytes {
+                self.until = self.names.drain(at..).next().map(|(path, _)| path);
+                return;
+            }
+            self.bytes = bytes;
+        }
+    }
+
+    /// The names in order, and the first that is left.
+    fn end(mut self) -> (Vec<Name>, Option<Vec<u8>>) {
+        self.cut();
+        (self.names, self.until)
+    }
+}
+
+/// Bytes that a step takes.
+fn step_bytes(path: &[u8]) -> usize {
+    size_of::<Step>() + path.len()
+}
+
 impl Listing {
-    /// Adds an entry of `dir`, whose entries' paths start with `prefix`.
+    /// Adds what is at a path in `dir`, whose name comes after `prefix` bytes.
     fn add(
         &mut self,
         build_dir: &Path,
         dir: &OwnedFd,
-        prefix: &[u8],
-        name: &CStr,
+        prefix: usize,
+        path: Vec<u8>,
         kind: FileType,
     ) -> Result<(), Error> {
-        let path = [prefix, name.to_bytes()].concat();
+        if path.ends_with(b"/") {
+            self.steps.push(Step::Below(path));
+            return Ok(());
+        }
         let full = || full_path(build_dir, &path);
         let error = |errno: Errno| Error::Read {
             path: full(),
             source: errno.into(),
         };
-        let stat = || rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(error);
-        let kind = match kind {
-            // Not every file system tells.
-            FileType::Unknown => FileType::from_raw_mode(stat()?.st_mode),
-            kind => kind,
-        };
+        let name = &path[prefix..];
         self.entries += 1;
         self.name_bytes += path.len() as u64;
         let kind = match kind {
-            FileType::Directory => {
-                self.steps.push(Step {
-                    path: [&path, &b"/"[..]].concat(),
-                    kind: None,
-                });
-                FoundKind::Directory
-            }
+            FileType::Directory => FoundKind::Directory,
             FileType::RegularFile => {
-                let stat = stat()?;
+                let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+                let stat = stat.map_err(error)?;
                 let stamp = Stamp::of(&stat).ok_or_else(|| Error::Changed { path: full() })?;
                 if stamp.executable {
                     let capabilities = has_capabilities(&full());
@@ -140,10 +232,7 @@ impl Listing {
                 return Ok(());
             }
         };
-        self.steps.push(Step {
-            path,
-            kind: Some(kind),
-        });
+        self.steps.push(Step::Entry(Found { path, kind }));
         Ok(())
     }
 
@@ -226,6 +315,17 @@ impl Ahead {
         }
     }
 
+    /// The next part of a directory's listing.
+    pub fn rest(&self, from: &[u8], lister: &mut Lister<'_>) -> Result<Listing, Error> {
+        let name = from.strip_suffix(b"/").unwrap_or(from);
+        let prefix = name.iter().rposition(|byte| *byte == b'/');
+        let prefix = prefix.map_or(&b""[..], |slash| &name[..=slash]);
+        let listing = lister.list(prefix, from);
+        self.state().want(&listing);
+        self.changed.notify_all();
+        listing
+    }
+
     /// Lists the first directory that is wanted, or waits for another to change that there is none.
     fn list_next<'a>(
         &'a self,
@@ -236,7 +336,7 @@ impl Ahead {
             return self.wait(state);
         };
         drop(state);
-        let listing = lister.list(&prefix);
+        let listing = lister.list(&prefix, b"");
         let mut state = self.state();
         state.want(&listing);
         state.entries += entries(&listing);
@@ -272,8 +372,11 @@ impl Drop for End<'_> {
 impl State {
     fn want(&mut self, listing: &Result<Listing, Error>) {
         let steps = listing.iter().flat_map(|listing| &listing.steps);
-        let below = steps.filter(|step| step.kind.is_none());
-        self.wanted.extend(below.map(|step| step.path.clone()));
+        let below = steps.filter_map(|step| match step {
+            Step::Below(path) => Some(path.clone()),
+            Step::Entry(_) | Step::Rest(_) => None,
+        });
+        self.wanted.extend(below);
     }
 }
 
@@ -328,13 +431,26 @@ mod tests {
 
     /// The paths of a walk, with the thread that lists ahead of it or without.
     fn walked(dir: &Path, limits: &Limits, with_thread: bool) -> Result<Vec<Vec<u8>>, Error> {
+        walked_in_parts(dir, limits, with_thread, PART_BYTES)
+    }
+
+    fn walked_in_parts(
+        dir: &Path,
+        limits: &Limits,
+        with_thread: bool,
+        part_bytes: usize,
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        let lister = || Lister {
+            part_bytes,
+            ..Lister::new(dir, limits)
+        };
         let ahead = Ahead::default();
         thread::scope(|scope| {
             if with_thread {
-                scope.spawn(|| ahead.run(Lister::new(dir, limits)));
+                scope.spawn(|| ahead.run(lister()));
             }
             let _end = ahead.end();
-            let mut walk = Walk::new(dir, limits, &ahead)?;
+            let mut walk = Walk::new(lister(), &ahead)?;
             let mut paths = Vec::new();
             while let Some(found) = walk.next()? {
                 paths.push(found.path);
@@ -370,6 +486,27 @@ mod tests {
         assert!(paths.is_sorted());
         for _ in 0..20 {
             assert_eq!(walked(dir.path(), &Limits::default(), true).unwrap(), paths);
+        }
+    }
+
+    #[test]
+    fn a_large_directory_is_listed_in_parts() {
+        let (dir, entries) = tree();
+        std::os::unix::fs::symlink("x".repeat(4000), dir.path().join("0/link")).unwrap();
+        let limits = |entries| Limits {
+            entries: entries as u64,
+            ..Limits::default()
+        };
+        let whole = walked(dir.path(), &Limits::default(), false).unwrap();
+        for part_bytes in [1, 200, 500, 2000, 5000] {
+            let part_bytes = part_bytes + size_of::<Step>();
+            let walked = |entries, with_thread| {
+                walked_in_parts(dir.path(), &limits(entries), with_thread, part_bytes)
+            };
+            for with_thread in [false, true] {
+                assert!(walked(entries + 2, with_thread).unwrap() == whole);
+                assert!(walked(entries + 1, with_thread).is_err());
+            }
         }
     }
 

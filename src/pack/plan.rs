@@ -122,7 +122,7 @@ fn plan_walk(
         tar_bytes: 0,
         stats: Stats::now(),
     };
-    let mut walk = match Walk::new(dir, limits, ahead) {
+    let mut walk = match Walk::new(Lister::new(dir, limits), ahead) {
         Ok(walk) => walk,
         Err(error) => {
             send(Job::Failed(error));
