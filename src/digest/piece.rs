@@ -21,6 +21,18 @@ impl PieceDigest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Of the 32 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Reads `blake3:<64 hex digits>`.
     #[must_use]
     pub fn from_text(text: &[u8; 71]) -> Option<Self> {

@@ -78,33 +78,8 @@ impl<'a> Lister<'a> {
             source,
         };
         let dir = open_directory(&path, prefix.is_empty()).map_err(error)?;
-        let mut part = Part::new(from, self.part_bytes);
-        let (mut there, mut name_bytes) = (0, 0);
-        let mut entries = RawDir::new(&dir, self.room.spare_capacity_mut());
-        while let Some(entry) = entries.next() {
-            let entry = entry.map_err(|errno| error(errno.into()))?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let path = [prefix, name.to_bytes()].concat();
-            there += 1;
-            name_bytes += path.len() as u64;
-            self.limits.check(there, name_bytes)?;
-            let kind = match entry.file_type() {
-                // Not every file system tells.
-                FileType::Unknown => {
-                    let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW);
-                    FileType::from_raw_mode(stat.map_err(|errno| error(errno.into()))?.st_mode)
-                }
-                kind => kind,
-            };
-            if kind == FileType::Directory {
-                part.add([&path, &b"/"[..]].concat(), kind);
-            }
-            part.add(path, kind);
-        }
-        let (names, mut until) = part.end();
+        let part = Part::new(from, self.part_bytes);
+        let (names, mut until) = self.names(&dir, prefix, part, error)?;
         let mut listing = Listing::default();
         listing.steps.reserve(names.len() + 1);
         for (path, kind) in names {
@@ -119,6 +94,45 @@ impl<'a> Lister<'a> {
         listing.steps.extend(until.map(Step::Rest));
         listing.steps.reverse();
         Ok(listing)
+    }
+
+    /// Reads the names of a directory, and gives those of a part in order and the first that is left.
+    fn names(
+        &mut self,
+        dir: &OwnedFd,
+        prefix: &[u8],
+        mut part: Part<'_>,
+        error: impl Fn(io::Error) -> Error,
+    ) -> Result<(Vec<Name>, Option<Vec<u8>>), Error> {
+        let mut path = prefix.to_vec();
+        let (mut there, mut name_bytes) = (0, 0);
+        let mut entries = RawDir::new(dir, self.room.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(|errno| error(errno.into()))?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            path.truncate(prefix.len());
+            path.extend(name.to_bytes());
+            there += 1;
+            name_bytes += path.len() as u64;
+            self.limits.check(there, name_bytes)?;
+            let kind = match entry.file_type() {
+                // Not every file system tells.
+                FileType::Unknown => {
+                    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+                    FileType::from_raw_mode(stat.map_err(|errno| error(errno.into()))?.st_mode)
+                }
+                kind => kind,
+            };
+            part.add(&path, kind);
+            if kind == FileType::Directory {
+                path.push(b'/');
+                part.add(&path, kind);
+            }
+        }
+        Ok(part.end())
     }
 }
 
@@ -144,12 +158,12 @@ impl<'a> Part<'a> {
         }
     }
 
-    fn add(&mut self, path: Vec<u8>, kind: FileType) {
-        if &*path < self.from || self.until.as_ref().is_some_and(|until| path >= *until) {
+    fn add(&mut self, path: &[u8], kind: FileType) {
+        if path < self.from || self.until.as_deref().is_some_and(|until| path >= until) {
             return;
         }
-        self.bytes += step_bytes(&path);
-        self.names.push((path, kind));
+        self.bytes += step_bytes(path);
+        self.names.push((path.to_vec(), kind));
         if self.bytes > 2 * self.most_bytes {
             self.cut();
         }

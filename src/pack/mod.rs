@@ -27,6 +27,7 @@
 //!   not make smaller by a 64th is stored. Its header has the time 0, no name, operating system 255.
 
 mod archive;
+mod carried;
 mod cat;
 mod cut;
 mod delta;

@@ -4,12 +4,14 @@
 //! files' digests are carried over with it. What is copied is checked against its own digest first,
 //! so that a damaged slug is never carried on.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use super::carried::Carried;
 use super::stat_cache::Known;
 use super::{Level, gzip};
 use crate::digest::PieceDigest;
@@ -27,7 +29,7 @@ struct Slug {
     file: File,
     members: Vec<Member>,
     /// Of the files that share a member with others, one after the other.
-    files: Vec<PieceDigest>,
+    files: Carried,
     /// Which of `files` are in a member, by its place, in the order of those.
     in_member: Vec<(usize, Range<usize>)>,
     /// The files that are in several members, by the place of their first.
@@ -46,7 +48,7 @@ pub struct LargeFile {
 pub struct Copied<'a> {
     pub digest: PieceDigest,
     /// Of the files in it, in their order; none where it is a piece of one.
-    pub files: &'a [PieceDigest],
+    pub files: Cow<'a, [PieceDigest]>,
     /// Whose first piece it is.
     pub large: Option<LargeFile>,
     pub from: Origin,
@@ -65,9 +67,11 @@ pub struct Origin {
 
 impl Slug {
     /// The digests of the files in a member, in their order.
-    fn files_in(&self, place: usize) -> &[PieceDigest] {
+    fn files_in(&self, place: usize) -> io::Result<Cow<'_, [PieceDigest]>> {
         let found = self.in_member.binary_search_by_key(&place, |(at, _)| *at);
-        found.map_or(&[], |at| &self.files[self.in_member[at].1.clone()])
+        found.map_or(Ok(Cow::default()), |at| {
+            self.files.get(self.in_member[at].1.clone())
+        })
     }
 }
 
@@ -78,25 +82,26 @@ impl Reusable {
     /// # Errors
     /// The manifest cannot be read or is of another format: there is nothing to be reused.
     pub fn add(&mut self, manifest: impl BufRead, slug: File) -> io::Result<()> {
-        let mut files = Vec::new();
+        let mut files = Carried::default();
         let mut in_member = Vec::<(_, Range<_>)>::new();
         let mut large = HashMap::new();
         let (format, members, _) = slug::read_digests(manifest, |Span(first, last), digest| {
             let places = (usize::try_from(first), usize::try_from(last));
             let (Some(digest), (Ok(place), Ok(last))) = (digest, places) else {
-                return;
+                return Ok(());
             };
             if last > place {
                 large.insert(place, LargeFile { last, digest });
             } else {
                 // Entries come in the order of their members.
                 let start = files.len();
-                files.push(digest);
+                files.push(digest)?;
                 match in_member.last_mut() {
                     Some((last, range)) if *last == place => range.end = files.len(),
                     _ => in_member.push((place, start..files.len())),
                 }
             }
+            Ok(())
         })?;
         if format != FORMAT {
             return Err(io::ErrorKind::Unsupported.into());
@@ -140,9 +145,12 @@ impl Reusable {
         out.resize(usize::try_from(member.size_bytes).ok()?, 0);
         slug.file.read_exact_at(out, member.offset).ok()?;
         let whole = gzip::is_of_level(out, level) && PieceDigest::of(out) == member.digest;
-        whole.then(|| Copied {
+        if !whole {
+            return None;
+        }
+        Some(Copied {
             digest: member.digest,
-            files: slug.files_in(place),
+            files: slug.files_in(place).ok()?,
             large: slug.large.get(&place).copied(),
             from: Origin {
                 slug: number,

@@ -131,7 +131,7 @@ impl<'a> Worker<'a> {
             },
             |copied| copied.digest,
         );
-        let carried = copied.as_ref().map_or(&[][..], |copied| copied.files);
+        let carried = copied.as_ref().map_or(&[][..], |copied| &*copied.files);
         let content = piece.content(carried).unwrap_or_else(|| {
             let digests = contents
                 .iter()
@@ -166,7 +166,7 @@ impl<'a> Worker<'a> {
         let Some(copied) = self.copy(place, known, gzip) else {
             return Ok(None);
         };
-        let Some(content) = piece.content(copied.files) else {
+        let Some(content) = piece.content(&copied.files) else {
             return Ok(None);
         };
         let has_tar = self.differs.load(Ordering::Relaxed);

@@ -364,12 +364,11 @@ pub fn read(
 /// As those of [`read`].
 pub fn read_digests(
     json: impl BufRead,
-    mut each: impl FnMut(Span, Option<PieceDigest>),
+    mut each: impl FnMut(Span, Option<PieceDigest>) -> io::Result<()>,
 ) -> io::Result<(u32, Vec<Member>, Summary)> {
     read_lines(json, |line| {
         let (members, digest) = digests_at_end(line).ok_or(io::ErrorKind::InvalidData)?;
-        each(members, digest);
-        Ok(())
+        each(members, digest)
     })
 }
 
@@ -496,12 +495,13 @@ mod tests {
         let mut digests = Vec::new();
         read_digests(json.as_bytes(), |Span(first, last), digest| {
             digests.push((first, last, digest));
+            Ok(())
         })
         .unwrap();
         assert_eq!(digests, [(0, 0, None), (0, 1, Some(content)), (1, 1, None)]);
         for end in 0..json.len() {
             assert!(
-                read_digests(&json.as_bytes()[..end], |_, _| ()).is_err(),
+                read_digests(&json.as_bytes()[..end], |_, _| Ok(())).is_err(),
                 "{end}"
             );
             assert!(read(&json.as_bytes()[..end], |_| ()).is_err(), "{end}");
