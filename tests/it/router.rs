@@ -208,7 +208,7 @@ fn what_goes_wrong_has_its_code() {
     let mut stream = connect(&site);
     let request = format!("GET /sleep/30 HTTP/1.1\r\n{HOST}{CLOSE}");
     stream.write_all(request.as_bytes()).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
+    logged(&site, "hello", "about to sleep");
     drop(stream);
     logged(
         &site,

@@ -12,8 +12,8 @@ use crate::site::{Site, eventually};
 fn impatient(settings: &[(&str, &str)]) -> Site {
     let mut site = Site::without_server();
     let all = [
-        ("SLUGLINE_ROUTER_FIRST_BYTE_SECONDS", "1"),
-        ("SLUGLINE_ROUTER_SILENCE_SECONDS", "2"),
+        ("SLUGLINE_ROUTER_FIRST_BYTE_SECONDS", "2"),
+        ("SLUGLINE_ROUTER_SILENCE_SECONDS", "3"),
     ];
     let listens = site.try_start(&[], &[&all, settings].concat());
     assert!(listens, "no server: {}", site.server_log());
@@ -171,7 +171,7 @@ fn h27_h28_h26_the_client_leaves_stops_or_sends_too_much() {
     deployed(&site, "hello");
     let mut stream = connect(&site);
     stream.write_all(request("/sleep/30").as_bytes()).unwrap();
-    sleep(Duration::from_millis(300));
+    logged(&site, "hello", "about to sleep");
     drop(stream);
     logged(
         &site,
