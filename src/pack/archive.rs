@@ -185,7 +185,11 @@ impl<R: Read> Archive<R> {
             return Err(self.malformed("a long name that is too long"));
         }
         let mut text = vec![0; usize::try_from(self.content).unwrap_or(usize::MAX)];
-        self.read(&mut text)?;
+        let mut filled = 0;
+        // A decoder gives what it has, which may end within a record.
+        while filled < text.len() {
+            filled += self.read(&mut text[filled..])?;
+        }
         Ok(text)
     }
 
@@ -303,4 +307,35 @@ fn record(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let record = text.get(blank + 1..length)?.strip_suffix(b"\n")?;
     let equals = record.iter().position(|byte| *byte == b'=')?;
     Some((&record[..equals], &record[equals + 1..], &text[length..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tarball;
+    use super::*;
+
+    /// Gives so many bytes at a time at most.
+    struct InPieces<'a>(&'a [u8], usize);
+
+    impl Read for InPieces<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let most = buffer.len().min(self.1);
+            self.0.read(&mut buffer[..most])
+        }
+    }
+
+    #[test]
+    fn a_long_name_may_come_in_pieces() {
+        let (path, target) = ([b'n'; 200], [b't'; 300]);
+        let mut tar = Vec::new();
+        tarball::symlink(&mut tar, &path, &target);
+        tar.extend(tarball::END);
+        for most in [1, 7, 100, 513, 10_000] {
+            let mut archive = Archive::new(InPieces(&tar, most), 1 << 20);
+            let raw = archive.next().unwrap().unwrap();
+            assert_eq!(raw.name, [b"./app/", &path[..]].concat(), "{most}");
+            assert_eq!(raw.link, target, "{most}");
+            assert!(archive.next().unwrap().is_none());
+        }
+    }
 }
