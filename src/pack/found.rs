@@ -116,3 +116,9 @@ pub fn full_path(dir: &Path, path: &[u8]) -> PathBuf {
     }
     dir.join(OsStr::from_bytes(path))
 }
+
+/// A path's part up to its last `/`, with that, and its name.
+pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    path.split_at(slash.map_or(0, |slash| slash + 1))
+}

@@ -26,6 +26,7 @@
 //! - A member is compressed by libdeflate's level 4, for [`Level::Fast`] as `fast` does; what that would
 //!   not make smaller by a 64th is stored. Its header has the time 0, no name, operating system 255.
 
+mod ahead;
 mod archive;
 mod carried;
 mod cat;

@@ -10,9 +10,10 @@ use std::thread;
 
 use nix::libc;
 
+use super::ahead::Ahead;
 use super::cut::{Cutter, SPLIT_BYTES};
 use super::found::{self, Found, FoundKind, Skipped, Stamp};
-use super::listing::{Ahead, Lister};
+use super::listing::Lister;
 use super::stat_cache::Stats;
 use super::walk::Walk;
 use super::{Error, Limits, tarball};

@@ -64,8 +64,7 @@ impl<'a> Parent<'a> {
     }
 
     fn open(&mut self, path: &[u8]) -> io::Result<File> {
-        let start = path.iter().rposition(|byte| *byte == b'/');
-        let (parent, name) = path.split_at(start.map_or(0, |slash| slash + 1));
+        let (parent, name) = found::split(path);
         let dir = match self.open.take() {
             Some(dir) if self.path == parent => dir,
             _ => {
