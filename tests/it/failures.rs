@@ -62,7 +62,7 @@ fn failed_push(fixture: &str) -> (Site, String) {
         .failure(1);
     for line in log.stdout.lines().filter(|line| line.starts_with(" !")) {
         assert!(
-            transcript.contains(crate::site::redact(line).trim_end()),
+            transcript.contains(crate::redaction::redact(line).trim_end()),
             "{line:?} in {transcript}"
         );
     }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::redaction::redact;
 use crate::running_slug::Running;
-use crate::site::{Ran, SLUGLINE, Site, copy_dir, files_below, fixture, redact};
+use crate::site::{Ran, SLUGLINE, Site, copy_dir, files_below, fixture};
 
 /// A fixture of a site, with a cache of its own.
 pub struct FixtureApp {

@@ -288,7 +288,7 @@ fn the_readme_shows_what_a_push_says() {
         .0;
     let snapshot = read("tests/it/snapshots/it__push__good_push.snap");
     let snapshot = snapshot.splitn(3, "---\n").nth(2).unwrap();
-    assert_eq!(crate::site::redact(block).trim(), snapshot.trim());
+    assert_eq!(crate::redaction::redact(block).trim(), snapshot.trim());
 }
 
 #[test]

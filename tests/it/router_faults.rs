@@ -239,6 +239,16 @@ fn h20_a_dyno_that_starts_for_too_long() {
     );
 }
 
+#[test]
+fn a_dyno_that_starts_is_waited_for() {
+    let site = Site::new();
+    let app = deployed(&site, "hello");
+    app.slugline(&["config:set", "BOOT_SECONDS=2"]).success();
+    app.slugline(&["ps:stop", "web"]).success();
+    app.slugline(&["ps:restart", "web"]).success();
+    assert_eq!(get(&site, "hello", "/").0, 200);
+}
+
 /// Nothing has been sent to a dyno that refuses: the next one gets all of it.
 #[test]
 fn h21_a_dyno_that_refuses_is_passed_over() {

@@ -23,6 +23,8 @@ mod rebuilds;
 mod receiver_load;
 mod receiver_oracle;
 mod receiver_slow;
+#[path = "../it/redaction.rs"]
+mod redaction;
 mod registry;
 #[path = "../it/running_slug.rs"]
 mod running_slug;

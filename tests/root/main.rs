@@ -14,6 +14,8 @@ mod disk;
 mod dynos;
 mod levels;
 mod network;
+#[path = "../it/redaction.rs"]
+mod redaction;
 #[path = "../it/site.rs"]
 mod site;
 
